@@ -1,0 +1,52 @@
+# weft: `make demo` runs the main job, `make test` passes the tests. Both set up everything they need.
+PYTHON ?= python3
+VENV   ?= .venv
+BIN     = $(VENV)/bin
+STAMP   = $(VENV)/.weft-installed
+DEV     = $(VENV)/.weft-dev-installed
+
+.PHONY: demo test test-all lint benchmarks clean browser
+
+# The environment: everything `weft` needs is on PyPI; no vendor tool, no licence.
+$(BIN)/python:
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade pip
+
+$(STAMP): pyproject.toml | $(BIN)/python
+	$(BIN)/python -m pip install --quiet --editable .
+	touch $@
+
+$(DEV): pyproject.toml $(STAMP)
+	$(BIN)/python -m pip install --quiet --editable ".[dev]"
+	touch $@
+
+demo: $(STAMP)
+	$(BIN)/weft run jets-demo --out runs/demo
+	@echo "Open runs/demo/report.html in a browser."
+
+test: $(DEV) browser
+	$(BIN)/ruff check src tests benchmarks
+	$(BIN)/python -m pytest -m "not slow and not gpu and not vendor"
+
+test-all: $(DEV) browser
+	$(BIN)/ruff check src tests benchmarks
+	$(BIN)/python -m pytest -m "not gpu and not vendor"
+
+lint: $(DEV)
+	$(BIN)/ruff check src tests benchmarks
+	$(BIN)/ruff format --check src tests benchmarks
+	$(BIN)/pyright
+
+# The report is tested in a real browser. Debian's Chromium is used where none is on PATH and apt may install it.
+browser:
+	@command -v chromium >/dev/null 2>&1 || command -v google-chrome >/dev/null 2>&1 || { \
+	  if command -v apt-get >/dev/null 2>&1 && [ "$$(id -u)" = 0 ]; then \
+	    apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends chromium; \
+	  else echo "no Chromium found and no right to install it: the browser test will be skipped"; fi; }
+
+benchmarks: $(DEV)
+	$(BIN)/python benchmarks/engine.py
+	$(BIN)/python benchmarks/search.py
+
+clean:
+	rm -rf $(VENV) .envs runs build dist .pytest_cache .hypothesis .ruff_cache

@@ -1,0 +1,7 @@
+"""weft: networks woven into FPGA fabric, from data and a budget to verified firmware."""
+
+from __future__ import annotations
+
+__version__ = "0.1.0"
+
+__all__ = ["__version__"]
