@@ -1,0 +1,103 @@
+"""The experiment file: its sections, its defaults, and how it is read and written."""
+
+from __future__ import annotations
+
+from weft.config._base import Section
+from weft.config.choice import Categorical, Choice, Range, one_of
+from weft.config.compress import (
+    BetaRamp,
+    CompressConfig,
+    EbopsTarget,
+    FixedCompression,
+    HgqCompression,
+    ImpCompression,
+    NoCompression,
+    Precision,
+)
+from weft.config.constraint import Constraint, parse_constraints
+from weft.config.data import XY, DataConfig, FilesConfig, RowsConfig, WindowConfig
+from weft.config.experiment import Experiment
+from weft.config.firmware import FirmwareConfig, VerifyConfig
+from weft.config.load import dump, load, loads, presets, resolve, schema, source_text
+from weft.config.migrate import MIGRATIONS, migrate
+from weft.config.parts import PARTS, Part, find_part
+from weft.config.search import BaselineConfig, SearchConfig
+from weft.config.select import SelectConfig
+from weft.config.space import (
+    FixedQuantization,
+    FloatQuantization,
+    HgqQuantization,
+    MlpBlock,
+    OptimizerSpace,
+    QuantizationSpace,
+    SpaceConfig,
+)
+from weft.config.target import BudgetConfig, TargetConfig
+from weft.config.tracking import TrackingConfig
+from weft.config.training import (
+    ConstantSchedule,
+    CosineSchedule,
+    EarlyStopping,
+    PlateauSchedule,
+    RestartsSchedule,
+    Schedule,
+    TrainingConfig,
+)
+
+__all__ = [
+    "MIGRATIONS",
+    "PARTS",
+    "XY",
+    "BaselineConfig",
+    "BetaRamp",
+    "BudgetConfig",
+    "Categorical",
+    "Choice",
+    "CompressConfig",
+    "ConstantSchedule",
+    "Constraint",
+    "CosineSchedule",
+    "DataConfig",
+    "EarlyStopping",
+    "EbopsTarget",
+    "Experiment",
+    "FilesConfig",
+    "FirmwareConfig",
+    "FixedCompression",
+    "FixedQuantization",
+    "FloatQuantization",
+    "HgqCompression",
+    "HgqQuantization",
+    "ImpCompression",
+    "MlpBlock",
+    "NoCompression",
+    "OptimizerSpace",
+    "Part",
+    "PlateauSchedule",
+    "Precision",
+    "QuantizationSpace",
+    "Range",
+    "RestartsSchedule",
+    "RowsConfig",
+    "Schedule",
+    "SearchConfig",
+    "Section",
+    "SelectConfig",
+    "SpaceConfig",
+    "TargetConfig",
+    "TrackingConfig",
+    "TrainingConfig",
+    "VerifyConfig",
+    "WindowConfig",
+    "dump",
+    "find_part",
+    "load",
+    "loads",
+    "migrate",
+    "one_of",
+    "parse_constraints",
+    "presets",
+    "resolve",
+    "schema",
+    "source_text",
+]

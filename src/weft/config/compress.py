@@ -1,0 +1,153 @@
+"""Section `compress`: how the picked designs are trained on, quantised and pruned, by one recipe."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import BeforeValidator, Field, Tag, model_validator
+
+from weft.config._base import Section, by_shape, refuse, with_default_tag
+from weft.config.space import Bits, Granularity, Positive
+from weft.config.training import CosineSchedule, Schedule, TrainingConfig
+
+
+class NoCompression(Section):
+    """Designs stay as the search trained them."""
+
+    recipe: Literal["none"] = Field(default="none", description="The recipe.")
+
+
+class BetaRamp(Section):
+    """The price of bits rises during training, evenly in the logarithm."""
+
+    from_: float = Field(gt=0, alias="from", description="Beta at the first epoch, > 0.")
+    to: float = Field(gt=0, description="Beta at the last epoch, > from.")
+
+    @model_validator(mode="after")
+    def _rises(self) -> BetaRamp:
+        if self.from_ >= self.to:
+            raise ValueError(f"needs 0 < from < to; got from={self.from_:g}, to={self.to:g}")
+        return self
+
+
+class EbopsTarget(Section):
+    """Where a controller on log(beta) drives the network."""
+
+    ebops: int = Field(ge=1, description="Effective bit operations of the whole network.")
+
+
+Beta = Annotated[Annotated[Positive, Tag("(scalar)")] | Annotated[BetaRamp, Tag("(mapping)")], by_shape]
+
+
+class HgqCompression(TrainingConfig):
+    """Train with learned widths while the price of bits rises, and keep the best designs on the way."""
+
+    recipe: Literal["hgq"] = Field(default="hgq", description="The recipe.")
+    epochs: int = Field(default=150, ge=1, description="Passes over the training rows.")
+    learning_rate: float = Field(default=3e-3, gt=0, description="Learning rate at the start of training, > 0.")
+    schedule: Schedule = Field(default=CosineSchedule(), description="How the learning rate changes over the epochs.")
+    beta: Beta = Field(
+        default=BetaRamp.model_validate({"from": 1e-7, "to": 1e-4}),
+        description="Weight of the EBOPs in the loss: a number > 0, or {from, to}, a ramp even in the logarithm.",
+    )
+    target: EbopsTarget | None = Field(
+        default=None, description="Control beta so that this size is reached; beta is then only where it starts."
+    )
+    gamma: float = Field(default=0.0, ge=0, description="Weight of the sum of all widths in the loss, >= 0.")
+    keep: int = Field(default=2, ge=1, description="Designs kept of each training, spread over accuracy and cost.")
+    warm_start: bool = Field(default=True, description="Whether training goes on from the weights of the search.")
+
+    @property
+    def beta_start(self) -> float:
+        """Beta at the first epoch."""
+        return self.beta.from_ if isinstance(self.beta, BetaRamp) else self.beta
+
+    @property
+    def beta_end(self) -> float:
+        """Beta at the last epoch, if no target controls it."""
+        return self.beta.to if isinstance(self.beta, BetaRamp) else self.beta
+
+
+class Precision(Section):
+    """A fixed-point format, as `ap_fixed<total_bits, integer_bits>`: the sign counts in both."""
+
+    total_bits: Bits = Field(description="Width with the sign, in bits.")
+    integer_bits: int | Literal["auto"] = Field(
+        default="auto",
+        description="Bits left of the binary point, with the sign, may be < 0; auto fits the data.",
+    )
+
+    @model_validator(mode="after")
+    def _integer_bits_fit(self) -> Precision:
+        if isinstance(self.integer_bits, int) and self.integer_bits > self.total_bits:
+            refuse(
+                [
+                    (
+                        ("integer_bits",),
+                        f"must be <= total_bits={self.total_bits}, which counts the sign; got {self.integer_bits}",
+                    )
+                ]
+            )
+        return self
+
+
+class FixedCompression(TrainingConfig):
+    """Train on at fixed-point precisions, one training for each."""
+
+    recipe: Literal["fixed"] = Field(default="fixed", description="The recipe.")
+    precisions: list[Precision] = Field(
+        default=[Precision(total_bits=8)],
+        min_length=1,
+        description="Formats of weights and activations, one training each.",
+    )
+    granularity: Granularity = Field(
+        default="tensor", description="What shares one format: a tensor, a channel or a weight."
+    )
+    io_bits: Bits = Field(default=16, description="Width of the network's inputs and outputs, in bits.")
+    epochs: int = Field(default=30, ge=1, description="Passes over the training rows, for each precision.")
+    learning_rate: float = Field(default=1e-3, gt=0, description="Learning rate at the start of training, > 0.")
+    keep: int = Field(default=1, ge=1, description="Designs kept of each design that was picked.")
+    warm_start: bool = Field(default=True, description="Whether training goes on from the weights of the search.")
+
+
+class ImpCompression(TrainingConfig):
+    """Iterative magnitude pruning: train, remove the smallest weights, rewind, and again, at each precision."""
+
+    recipe: Literal["imp"] = Field(default="imp", description="The recipe.")
+    precisions: list[Precision] = Field(
+        default=[Precision(total_bits=16, integer_bits=6), Precision(total_bits=8, integer_bits=3)],
+        min_length=1,
+        description="The formats of weights and activations, one sequence of rounds each.",
+    )
+    granularity: Granularity = Field(
+        default="tensor", description="What shares one format: a tensor, a channel or a weight."
+    )
+    io_bits: Bits = Field(default=16, description="Width of the network's inputs and outputs, in bits.")
+    warmup_epochs: int = Field(
+        default=5, ge=0, description="Epochs before the first round; its weights are rewound to."
+    )
+    rounds: int = Field(default=10, ge=1, description="Rounds of pruning.")
+    epochs: int = Field(default=10, ge=1, description="Passes over the training rows, for each round.")
+    fraction: float = Field(
+        default=0.2, gt=0, lt=1, description="Share of the remaining weights removed in each round."
+    )
+    keep: int = Field(default=1, ge=1, description="Designs kept of each design that was picked.")
+    folds: int = Field(
+        default=1, ge=1, description="1 trains once on the fixed split; k >= 2 trains on each of k folds."
+    )
+    learning_rate: float = Field(default=1e-3, gt=0, description="Learning rate at the start of each round, > 0.")
+    warm_start: bool = Field(default=True, description="Whether training goes on from the weights of the search.")
+
+
+_Compression = Annotated[
+    NoCompression | HgqCompression | FixedCompression | ImpCompression, Field(discriminator="recipe")
+]
+
+CompressConfig = Annotated[
+    _Compression,
+    BeforeValidator(
+        with_default_tag("recipe", "hgq"),
+        json_schema_input_type=_Compression | Literal["none", "hgq", "fixed", "imp"],
+    ),
+]
+"""What happens to a picked design, told apart by `recipe`; the bare word stands for the recipe with its defaults."""

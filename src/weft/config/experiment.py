@@ -1,0 +1,100 @@
+"""The whole experiment file, and what its sections must agree on."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, Field, model_validator
+
+from weft.config._base import Found, Section, refuse
+from weft.config.compress import CompressConfig, HgqCompression
+from weft.config.constraint import parse_constraints
+from weft.config.data import DataConfig
+from weft.config.firmware import FirmwareConfig
+from weft.config.search import SearchConfig
+from weft.config.select import SelectConfig
+from weft.config.space import SpaceConfig
+from weft.config.target import TargetConfig, below_one_period
+from weft.config.tracking import TrackingConfig
+from weft.config.training import LOSSES_OF_TASK, METRICS_OF_TASK, TrainingConfig
+from weft.objectives import METRICS
+
+VERSION = 1
+"""The version of the experiment file that this weft writes."""
+
+
+def _slug(name: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name):
+        better = re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip("-._")
+        raise ValueError(
+            f"a name starts with a letter or digit and holds only letters, digits, '.', '_' and '-'; got {name!r}"
+            + (f"; try '{better}'" if better else "")
+        )
+    return name
+
+
+class Experiment(Section):
+    """One experiment: data, search space, budget, and how networks are searched, compressed and turned to firmware."""
+
+    version: Literal[1] = Field(description="Version of this file format.")
+    name: Annotated[str, AfterValidator(_slug)] = Field(description="Short name: letters, digits, '.', '_' and '-'.")
+    data: DataConfig = Field(description="The data set, its splits and its scaling.")
+    space: SpaceConfig = Field(default=SpaceConfig(), description="Everything that the search may choose.")
+    search: SearchConfig = Field(
+        default=SearchConfig(), description="How candidates are proposed, trained and compared."
+    )
+    select: SelectConfig = Field(default=SelectConfig(), description="Which designs of the front go on to compression.")
+    compress: CompressConfig = Field(default=HgqCompression(), description="How the picked designs are compressed.")
+    target: TargetConfig = Field(default=TargetConfig(), description="The FPGA, its clock and the budget.")
+    firmware: FirmwareConfig = Field(default=FirmwareConfig(), description="How the firmware is checked and measured.")
+    tracking: TrackingConfig = Field(default=TrackingConfig(), description="Tracking outside the run directory.")
+
+    @model_validator(mode="after")
+    def _sections_agree(self) -> Experiment:
+        refuse([*self._task_problems(), *self._latency_problems(), *self._baseline_problems()])
+        return self
+
+    def _task_problems(self) -> Found:
+        task = self.data.known_task
+        if task is None:
+            return []
+        metrics, losses = METRICS_OF_TASK[task], LOSSES_OF_TASK[task]
+        uses: Found = [
+            *((("search", "objectives", i), name) for i, name in enumerate(self.search.objectives)),
+            *((("search", "constraints", name), name) for name in self.search.constraints),
+            *((("select", "constraints", name), name) for name in self.select.constraints),
+        ]
+        found: Found = []
+        for section in ("search", "compress"):
+            training = getattr(self, section)
+            if isinstance(training, TrainingConfig):
+                uses.append(((section, "metric"), training.metric))
+                if training.loss not in ("auto", *losses):
+                    message = f"'{training.loss}' is no loss of a {task} task; use {' or '.join(losses)}"
+                    found.append(((section, "loss"), message))
+        for path, name in uses:
+            if name in METRICS and name not in metrics:
+                found.append((path, f"'{name}' is no metric of a {task} task; use {' or '.join(metrics)}"))
+        return found
+
+    def _latency_problems(self) -> Found:
+        period = self.target.clock_period_ns
+        return [
+            ((section, "constraints", "latency_ns"), below_one_period(constraint.bound, period))
+            for section, texts in (("search", self.search.constraints), ("select", self.select.constraints))
+            for name, constraint in parse_constraints(texts).items()
+            if name == "latency_ns" and constraint.op in ("<=", "<") and constraint.violation(period) > 0
+        ]
+
+    def _baseline_problems(self) -> Found:
+        mode = self.space.quantization.mode
+        return [
+            (
+                ("search", "baselines", index, key),
+                f"belongs to quantization mode {owner}; space.quantization.mode is {mode}; remove it",
+            )
+            for index, baseline in enumerate(self.search.baselines)
+            for key, owner in (("beta", "hgq"), ("total_bits", "fixed"))
+            if getattr(baseline, key) is not None and mode != owner
+        ]

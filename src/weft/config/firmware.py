@@ -1,0 +1,30 @@
+"""Section `firmware`: how the Verilog is checked and measured."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from weft.config._base import Section
+
+
+class VerifyConfig(Section):
+    """The inputs on which every level of a design must agree bit for bit."""
+
+    samples: int = Field(
+        default=10_000, ge=1, description="Rows of real data, at most; all are used if there are fewer."
+    )
+    extremes: bool = Field(
+        default=True, description="Whether inputs at and beyond the ends of the input format are added."
+    )
+
+
+class FirmwareConfig(Section):
+    """Verification and synthesis."""
+
+    verify: VerifyConfig = Field(default=VerifyConfig(), description="The inputs of the bit-exact check.")
+    synth: Literal["yosys", "none"] = Field(
+        default="yosys", description="The synthesis tool; none leaves synthesis out."
+    )
+    synth_timeout_minutes: float = Field(default=20.0, gt=0, description="Longest synthesis of one design, in minutes.")
