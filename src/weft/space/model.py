@@ -1,0 +1,104 @@
+"""From an architecture to a Keras model, and weights between models of one architecture in different numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from weft._backend import set_backend
+from weft.errors import ShapeError
+from weft.space.blocks import BLOCKS
+from weft.space.layers import factory_for
+
+if TYPE_CHECKING:
+    import keras
+
+    from weft.space.architecture import Architecture
+
+Weights = dict[str, np.ndarray]
+"""Weights by `layer/role`; the roles are kernel, bias, gamma, mean and variance."""
+
+OUTPUT_NAME = "output"
+
+
+def build(
+    architecture: Architecture, seed: int = 0, wrap_kernel_quantizer: Callable[[Any], Any] | None = None
+) -> keras.Model:
+    """Build the model of an architecture: input (n, *input_shape), output logits (n, n_outputs).
+
+    The last layer is linear. Softmax or sigmoid belong to the loss, never to the network: they do not change which
+    class is largest, and tables for them cost more logic than the layer before.
+
+    Args:
+        architecture: What to build.
+        seed: Of the initial weights and of dropout.
+        wrap_kernel_quantizer: Puts something around each kernel quantiser before its layer is built (a mask, say).
+    """
+    set_backend()
+    import keras
+
+    keras.backend.clear_session()
+    keras.utils.set_random_seed(seed)
+    layers = factory_for(architecture.numbers, wrap_kernel_quantizer)
+    inputs = keras.Input(architecture.input_shape, name="features")
+    x = inputs
+    for i, genes in enumerate(architecture.blocks):
+        x = BLOCKS[genes.type].build(genes, x, layers, f"block{i}")
+    x = layers.flatten(x, f"{OUTPUT_NAME}_flatten")
+    outputs = layers.dense(x, architecture.n_outputs, "none", "none", OUTPUT_NAME)
+    return keras.Model(inputs, outputs, name="weft")
+
+
+def export_weights(model: keras.Model) -> Weights:
+    """Return the float weights of all dense layers, independent of the number representation.
+
+    The role `variance` includes the epsilon of the layer it comes from, which differs between Keras' batch
+    normalisation and HGQ2's fused layer.
+    """
+    weights = {name: np.array(variable.value) for name, variable in _roles(model).items()}
+    return {name: w + _epsilon(model, name) if name.endswith("/variance") else w for name, w in weights.items()}
+
+
+def import_weights(model: keras.Model, weights: Mapping[str, np.ndarray]) -> None:
+    """Set the weights of a model from `export_weights` of a model of the same network.
+
+    Raises:
+        ShapeError: A layer is missing, or has another shape.
+    """
+    for name, variable in _roles(model).items():
+        if name not in weights:
+            raise ShapeError(f"no weight for '{name}' among those given ({', '.join(sorted(weights))})")
+        value = weights[name]
+        if value.shape != tuple(variable.shape):
+            raise ShapeError(f"weight '{name}' has shape {value.shape}, the model wants {tuple(variable.shape)}")
+        variable.assign(value - _epsilon(model, name) if name.endswith("/variance") else value)
+
+
+def _epsilon(model: keras.Model, name: str) -> float:
+    import keras
+
+    layer = name.removesuffix("/variance")
+    plain = [one for one in model.layers if one.name == f"{layer}_bn"]
+    return plain[0].epsilon if plain else keras.backend.epsilon()
+
+
+def _roles(model: keras.Model) -> dict[str, keras.Variable]:
+    import hgq.layers as hgq
+    import keras
+
+    roles: dict[str, keras.Variable] = {}
+    for layer in model.layers:
+        name = layer.name.removesuffix("_bn")
+        if isinstance(layer, hgq.QEinsumDenseBatchnorm):
+            roles |= {f"{name}/kernel": layer._kernel, f"{name}/bias": layer.bias, f"{name}/gamma": layer.bn_gamma}
+            roles |= {f"{name}/mean": layer.moving_mean, f"{name}/variance": layer.moving_variance}
+        elif isinstance(layer, keras.layers.BatchNormalization):
+            roles |= {f"{name}/bias": layer.beta, f"{name}/gamma": layer.gamma}
+            roles |= {f"{name}/mean": layer.moving_mean, f"{name}/variance": layer.moving_variance}
+        elif isinstance(layer, keras.layers.Dense):
+            roles[f"{name}/kernel"] = layer._kernel
+            if layer.use_bias:
+                roles[f"{name}/bias"] = layer.bias
+    return roles

@@ -1,0 +1,230 @@
+"""The training loop over compiled epochs: schedules, early stopping, trackers, NaN detection, checkpoints.
+
+The order of the rows in epoch e is a function of (seed, e) alone, so that nothing random has to be remembered.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from weft.errors import TrainingError
+from weft.objectives import OBJECTIVES
+from weft.train import checkpoint
+from weft.train.control import Control
+from weft.train.engine import Engine, State
+from weft.train.metrics import evaluate
+from weft.train.track import Tracker
+from weft.types import Progress, Task, no_progress
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Arrays of one training: x (n, ...) float32, y as the loss takes it, weight (n,) or None."""
+
+    x: np.ndarray
+    y: np.ndarray
+    weight: np.ndarray | None = None
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How long and in what manner to train.
+
+    Attributes:
+        epochs: Number of passes over the training rows.
+        batch_size: Rows of a step; no more than there are rows. Rows that do not fill a last batch wait for the next
+            epoch's shuffle.
+        controls: `learning_rate`, and `beta` for models that learn bits.
+        task: Decides the metrics.
+        metric: The validation metric that early stopping watches.
+        patience: Epochs without improvement after which training stops; None trains all epochs.
+        min_delta: The least change of the metric that counts as improvement.
+        seed: Seeds the order of rows.
+        checkpoint_seconds: At least so long between two checkpoints; the last epoch always writes one.
+    """
+
+    epochs: int
+    batch_size: int
+    controls: Mapping[str, Control]
+    task: Task
+    metric: str
+    patience: int | None = None
+    min_delta: float = 0.0
+    seed: int = 0
+    checkpoint_seconds: float = 10.0
+
+
+@dataclass
+class History:
+    """One dictionary of numbers per finished epoch, and why training ended."""
+
+    epochs: list[dict[str, float]] = field(default_factory=list)
+    stopped: str = ""
+
+    @property
+    def last(self) -> dict[str, float]:
+        """The newest epoch's numbers."""
+        return self.epochs[-1]
+
+
+def row_order(n_rows: int, batch_size: int, seed: int, epoch: int) -> np.ndarray:
+    """Return the rows of each batch of an epoch, int32 (n_rows // n_batch, n_batch), a function of (seed, epoch)."""
+    n_batch = min(batch_size, n_rows)
+    n_steps = n_rows // n_batch
+    order = np.random.default_rng([seed, epoch]).permutation(n_rows)[: n_steps * n_batch]
+    return order.reshape(n_steps, n_batch).astype(np.int32)
+
+
+def fit(
+    engine: Engine,
+    state: State,
+    train: Rows,
+    validation: Rows,
+    plan: Plan,
+    *,
+    trackers: Sequence[Tracker] = (),
+    path: Path | None = None,
+    progress: Progress = no_progress,
+    note: str = "",
+) -> tuple[State, History]:
+    """Train from `state` and return the last state and the history.
+
+    With `path`, a checkpoint is kept there: an interrupted call continues from it, and a finished one is read back at
+    once, both with the result of an uninterrupted call, bit for bit.
+
+    Args:
+        engine: The compiled trainer; its model's own variables are not touched.
+        state: Where to start; consumed.
+        train: Training rows.
+        validation: Rows whose metrics are logged after each epoch; `y` as in the data set.
+        plan: Length, schedules and stopping.
+        trackers: See every epoch's state.
+        path: Checkpoint file.
+        progress: Called after each epoch.
+        note: Text for the progress line.
+
+    Raises:
+        TrainingError: The loss or a variable is no longer finite; the message says when and at which learning rate.
+    """
+    history = History()
+    if path is not None and path.exists():
+        state, history = _resume(path, state, plan, trackers)
+    stopper = _Stopper(plan)
+    for entry in history.epochs:
+        stopper.update(entry)
+    data = engine.put(train.x, train.y, train.weight)
+    n_rows, saved = len(train.x), time.monotonic()
+    while not history.stopped and len(history.epochs) < plan.epochs:
+        epoch = len(history.epochs)
+        order = row_order(n_rows, plan.batch_size, plan.seed, epoch)
+        controls = {name: control.values(epoch, len(order)) for name, control in plan.controls.items()}
+        state, losses = engine.epoch(state, data, order, controls)
+        _require_finite(state, losses, epoch, controls)
+        entry = _log(engine, state, validation, plan, losses, controls, epoch)
+        history.epochs.append(entry)
+        for control in plan.controls.values():
+            control.update(entry)
+        for tracker in trackers:
+            tracker.update(epoch, entry, state)
+        stopper.update(entry)
+        if stopper.stop:
+            history.stopped = f"no better {plan.metric} in {plan.patience} epochs"
+        done = bool(history.stopped) or len(history.epochs) == plan.epochs
+        if path is not None and (done or time.monotonic() - saved > plan.checkpoint_seconds):
+            _save(path, state, history, plan, trackers)
+            saved = time.monotonic()
+        progress(len(history.epochs), plan.epochs, f"{note} {_describe(entry, plan.metric)}".strip())
+    history.stopped = history.stopped or "all epochs done"
+    return state, history
+
+
+class _Stopper:
+    """Early stopping; derived from the history alone, so it needs no memory of its own."""
+
+    def __init__(self, plan: Plan) -> None:
+        self._plan, self._best, self._waited = plan, math.inf, 0
+
+    def update(self, entry: Mapping[str, float]) -> None:
+        loss = OBJECTIVES[self._plan.metric].loss(entry[self._plan.metric])
+        if loss < self._best - self._plan.min_delta:
+            self._best, self._waited = loss, 0
+        else:
+            self._waited += 1
+
+    @property
+    def stop(self) -> bool:
+        return self._plan.patience is not None and self._waited >= self._plan.patience
+
+
+def _log(
+    engine: Engine,
+    state: State,
+    validation: Rows,
+    plan: Plan,
+    losses: np.ndarray,
+    controls: Mapping[str, np.ndarray],
+    epoch: int,
+) -> dict[str, float]:
+    entry = {"epoch": float(epoch), "loss": float(np.mean(losses, dtype=np.float64))}
+    entry |= evaluate(engine.predict(state, validation.x), validation.y, plan.task)
+    entry |= {name: float(values[-1]) for name, values in controls.items()}
+    if engine.learns_bits:
+        entry["ebops"] = engine.ebops(state)
+    return entry
+
+
+def _describe(entry: Mapping[str, float], metric: str) -> str:
+    text = f"{metric} {entry[metric]:.4f}"
+    return f"{text}, EBOPs {entry['ebops']:,.0f}" if "ebops" in entry else text
+
+
+def _require_finite(state: State, losses: np.ndarray, epoch: int, controls: Mapping[str, np.ndarray]) -> None:
+    rate = float(controls["learning_rate"][0])
+    bad = np.flatnonzero(~np.isfinite(losses))
+    if len(bad):
+        raise TrainingError(
+            f"the loss became {losses[bad[0]]} in epoch {epoch}, step {bad[0]} of {len(losses)}, at learning rate "
+            f"{rate:g}; lower the learning rate, or check the inputs' scale"
+        )
+    for i, value in enumerate(state.trainable):
+        if not np.isfinite(np.asarray(value)).all():
+            raise TrainingError(
+                f"trainable variable {i} is no longer finite after epoch {epoch}, at learning rate {rate:g}; "
+                "lower the learning rate, or check the inputs' scale"
+            )
+
+
+def _save(path: Path, state: State, history: History, plan: Plan, trackers: Sequence[Tracker]) -> None:
+    metas, arrays = [], {}
+    for i, tracker in enumerate(trackers):
+        meta, mine = tracker.state()
+        metas.append(meta)
+        arrays |= {f"{i}.{name}": array for name, array in mine.items()}
+    meta = {
+        "history": history.epochs,
+        "stopped": history.stopped,
+        "controls": {name: control.state() for name, control in plan.controls.items()},
+        "trackers": metas,
+    }
+    checkpoint.save(path, state, meta, arrays)
+
+
+def _resume(path: Path, state: State, plan: Plan, trackers: Sequence[Tracker]) -> tuple[State, History]:
+    state, meta, arrays = checkpoint.load(path, state)
+    for name, control in plan.controls.items():
+        control.restore(meta["controls"][name])
+    for i, (tracker, snapshots) in enumerate(zip(trackers, meta["trackers"], strict=True)):
+        mine: dict[str, Any] = {k.removeprefix(f"{i}."): a for k, a in arrays.items() if k.startswith(f"{i}.")}
+        tracker.restore(snapshots, mine)
+    log.info("continuing %s after epoch %d", path, len(meta["history"]))
+    return state, History(meta["history"], meta["stopped"])
