@@ -1,0 +1,26 @@
+"""The command line: one module a command, all thin around functions that Python users call too."""
+
+from __future__ import annotations
+
+from weft.cli._app import app
+
+
+def main() -> None:
+    """Run the command line."""
+    from weft.cli import (  # noqa: F401 - importing a command registers it
+        data,
+        doctor,
+        estimate,
+        pareto,
+        presets,
+        report,
+        run,
+        stages,
+        status,
+        validate,
+    )
+
+    app(prog_name="weft")
+
+
+__all__ = ["app", "main"]

@@ -1,0 +1,83 @@
+"""One stage at a time: `weft search`, `select`, `compress`, `build`, `verify`, `synth`."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from weft.cli import _show
+from weft.cli._app import Json, command, print_json
+from weft.cli._progress import bars
+from weft.cli.run import Out, Set, open_run
+
+Directory = Annotated[str, typer.Argument(help="The run directory.")]
+
+
+@command
+def search(
+    experiment: Annotated[str, typer.Argument(help="An experiment.yaml, a preset, or a run directory to resume.")],
+    out: Out = None,
+    changes: Set = None,
+    as_json: Json = False,
+) -> None:
+    """Search architectures and print the front."""
+    from weft.cli.pareto import front_rows
+    from weft.run.stages import execute
+
+    opened = open_run(experiment, out, changes or [])
+    summary = execute(opened, ("data", "search"), bars)
+    if as_json:
+        print_json(summary)
+        return
+    _show.trials(*front_rows(opened.path))
+    typer.echo(f"run: {opened.path}")
+
+
+@command
+def select(run: Directory, as_json: Json = False) -> None:
+    """Pick designs of the front by the rule of the experiment."""
+    summary = _stage(run, "select")
+    if as_json:
+        print_json(summary["selection"])
+        return
+    for one in summary["selection"]:
+        typer.echo(f"trial {one['number']}: {one['reason']}")
+
+
+@command
+def compress(run: Directory, as_json: Json = False) -> None:
+    """Compress the picked designs by the recipe of the experiment."""
+    _print(_stage(run, "compress"), as_json)
+
+
+@command
+def build(run: Directory, as_json: Json = False) -> None:
+    """Write the Verilog of every design, and its cost by the adder graph."""
+    _print(_stage(run, "build"), as_json)
+
+
+@command
+def verify(run: Directory, as_json: Json = False) -> None:
+    """Prove every design's levels equal: Keras, adder graph, RTL simulation."""
+    _print(_stage(run, "verify"), as_json)
+
+
+@command
+def synth(run: Directory, as_json: Json = False) -> None:
+    """Synthesise every design and count what it uses."""
+    _print(_stage(run, "synth"), as_json)
+
+
+def _stage(directory: str, stage: str) -> dict:
+    from weft.run import Run
+    from weft.run.stages import execute
+
+    return execute(Run(directory), (stage,), bars)
+
+
+def _print(summary: dict, as_json: bool) -> None:
+    if as_json:
+        print_json(summary)
+    else:
+        _show.designs(summary)

@@ -1,0 +1,3 @@
+"""Compression: recipes that turn a trained network into a small fixed-point one."""
+
+from __future__ import annotations

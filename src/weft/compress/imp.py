@@ -1,0 +1,169 @@
+"""Recipe `imp`: quantisation-aware iterative magnitude pruning with rewinding, over a list of precisions.
+
+For each precision: train for a warm-up and remember the complete state; then, in each round, remove a share of the
+weights that are alive (by the magnitudes that the previous training ended with), rewind everything else to the
+remembered state, and train again. Every round is a point of the trail. This is the local search of arXiv:2605.16138
+with the rewinding of arXiv:1912.05671.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from weft.compress.fixed import label, numbers_of
+from weft.compress.outcome import Candidate, Outcome
+from weft.compress.prune.magnitude import magnitude_mask
+from weft.compress.training import Material, Training, prepare, rate
+from weft.config import ImpCompression
+from weft.train.engine import State
+from weft.train.fit import fit
+from weft.train.track import KeepBest, Snapshot
+from weft.types import Progress, no_progress
+
+if TYPE_CHECKING:
+    from weft.space.architecture import Architecture
+    from weft.space.model import Weights
+
+
+def run(
+    architecture: Architecture,
+    material: Material,
+    config: ImpCompression,
+    seed: int,
+    weights: Weights | None,
+    directory: Path,
+    progress: Progress = no_progress,
+) -> Outcome:
+    """Prune in rounds at every precision; checkpoints in `directory` make the call resumable.
+
+    With `folds` the whole sequence runs once for each fold; the trail holds mean and standard deviation over folds, and
+    the candidates carry the weights of the first.
+    """
+    parts = [material]
+    if config.folds > 1:
+        parts = [material.fold(splits) for splits in material.dataset.folds(config.folds, seed)]
+    n_steps = len(config.precisions) * len(parts) * (config.rounds + 1)
+    trail: list[dict[str, float | str]] = []
+    candidates: list[Candidate] = []
+    done = 0
+    for precision in config.precisions:
+        mine = architecture.with_numbers(numbers_of(precision, config))
+        mine = mine.model_copy(update={"learning_rate": config.learning_rate})
+        per_fold = []
+        for fold, part in enumerate(parts):
+            sequence = _Sequence(mine, part, config, seed + fold, weights)
+            place = directory / f"{label(precision)}-fold{fold}"
+            per_fold.append(sequence.run(place, lambda note, start=done: progress(start, n_steps, note)))
+            done += config.rounds + 1
+            progress(done, n_steps, mine.describe())
+        rows = _average(per_fold, label(precision))
+        trail += rows
+        first = per_fold[0]
+        for row, point in zip(rows, first, strict=True):
+            numbers = {name: value for name, value in row.items() if isinstance(value, float)}
+            candidates.append(Candidate(str(row["point"]), numbers, point.model, mine))
+    return Outcome(trail, candidates)
+
+
+class _Point:
+    """One round of one fold."""
+
+    def __init__(self, training: Training, snapshot: Snapshot, state: State, log: dict[str, float]) -> None:
+        self.log = log
+        self._training, self._snapshot, self._state = training, snapshot, state
+
+    def model(self) -> Any:
+        return self._training.model_of(self._snapshot.onto(self._state))
+
+
+class _Sequence:
+    """Warm-up and rounds of one precision on one fold."""
+
+    def __init__(
+        self,
+        architecture: Architecture,
+        material: Material,
+        config: ImpCompression,
+        seed: int,
+        weights: Weights | None,
+    ) -> None:
+        from weft.compress.prune.pruned import Pruned
+
+        self.config, self.seed = config, seed
+        self.training = prepare(architecture, material, config, seed, weights, Pruned)
+        self.layers = [layer for layer in self.training.model.layers if hasattr(getattr(layer, "kq", None), "mask")]
+
+    def run(self, directory: Path, report: Any) -> list[_Point]:
+        engine = self.training.engine
+        start = engine.state()
+        if self.config.warmup_epochs:
+            start = self._train(start, self.config.warmup_epochs, directory / "warmup.npz")[0]
+        rewind = Snapshot.take(0, {}, start)
+        optimizer = [np.array(value) for value in start.optimizer]
+        state = start
+        points: list[_Point] = []
+        for number in range(self.config.rounds + 1):
+            if number:
+                masks = self._prune(state)
+                state = self._rewound(rewind, optimizer, state, masks)
+            state, best = self._train(state, self.config.epochs, directory / f"round-{number}.npz")
+            snapshot = best.best
+            log = {**snapshot.log, "round": float(number), "sparsity": self._sparsity(snapshot.onto(state))}
+            points.append(_Point(self.training, snapshot, state, log))
+            report(f"round {number}: sparsity {log['sparsity']:.2f}, {self.training.metric} "
+                   f"{log[self.training.metric]:.4f}")  # fmt: skip
+        return points
+
+    def _train(self, state: State, epochs: int, path: Path) -> tuple[State, KeepBest]:
+        best = KeepBest(self.training.metric)
+        controls = {"learning_rate": rate(self.config, self.config.learning_rate, epochs)}
+        plan = self.training.plan(self.config, controls, self.seed, epochs)
+        state, _ = fit(
+            self.training.engine, state, self.training.train, self.training.validation, plan, trackers=[best], path=path
+        )
+        return state, best
+
+    def _prune(self, state: State) -> dict[str, np.ndarray]:
+        """Return the next mask of each layer from the weights that training ended with."""
+        self.training.engine.write_back(state)
+        return {
+            layer.name: magnitude_mask(
+                np.array(layer._kernel.value), np.array(layer.kq.mask.value), self.config.fraction
+            )
+            for layer in self.layers
+        }
+
+    def _rewound(
+        self, rewind: Snapshot, optimizer: Sequence[np.ndarray], state: State, masks: dict[str, np.ndarray]
+    ) -> State:
+        """Return the state after the warm-up, optimizer and normalisation included, with new masks."""
+        import jax.numpy as jnp
+
+        earlier = rewind.onto(state)._replace(optimizer=[jnp.array(value) for value in optimizer])
+        self.training.engine.write_back(earlier)
+        for layer in self.layers:
+            layer.kq.mask.assign(masks[layer.name])
+        return self.training.engine.state()
+
+    def _sparsity(self, state: State) -> float:
+        """Return the share of kernel weights that are zero once quantised, in [0, 1]."""
+        self.training.engine.write_back(state)
+        kernels = [np.array(layer.qkernel) for layer in self.layers]
+        return float(sum((k == 0).sum() for k in kernels) / sum(k.size for k in kernels))
+
+
+def _average(per_fold: Sequence[Sequence[_Point]], precision: str) -> list[dict[str, float | str]]:
+    rows: list[dict[str, float | str]] = []
+    for number, points in enumerate(zip(*per_fold, strict=True)):
+        row: dict[str, float | str] = {"point": f"{precision}-round-{number}"}
+        for name in points[0].log:
+            values = [point.log[name] for point in points]
+            row[name] = float(np.mean(values))
+            if len(values) > 1:
+                row[f"{name}_std"] = float(np.std(values, ddof=1))
+        rows.append(row)
+    return rows

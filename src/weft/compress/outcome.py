@@ -1,0 +1,72 @@
+"""What a recipe gives back: the trail of everything it tried, and the points of its front as models to choose from."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from weft.objectives import OBJECTIVES
+
+if TYPE_CHECKING:
+    import keras
+
+    from weft.space.architecture import Architecture
+
+WORTH_KEEPING = 0.03
+"""Points whose metric is further than this below the best are not offered as designs."""
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """One point of a trail that can become a design.
+
+    Attributes:
+        name: Where on the trail it lies, such as `epoch-87` or `8-auto-round-3`.
+        log: Its numbers: the metrics on validation, `ebops`, and whatever else the recipe logs.
+        model: Makes the trained model (masks and all), when asked for.
+        architecture: What the model was built from.
+    """
+
+    name: str
+    log: Mapping[str, float]
+    model: Callable[[], keras.Model] = field(repr=False)
+    architecture: Architecture
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """The trail (one row of numbers for each epoch or round, in order) and the candidates on its front."""
+
+    trail: list[dict[str, float | str]]
+    candidates: list[Candidate]
+
+
+def choose(candidates: Sequence[Candidate], metric: str, count: int) -> list[Candidate]:
+    """Choose the points that cover a front best, most accurate first.
+
+    The choice is greedy in the area (hypervolume) between the chosen points and a reference: the metric may fall
+    `WORTH_KEEPING` below the best, and cost is counted in decades, so that halving it is worth the same everywhere.
+    """
+    spec = OBJECTIVES[metric]
+    loss = {c.name: spec.loss(c.log[metric]) for c in candidates}
+    best = min(loss.values())
+    worth = [c for c in candidates if loss[c.name] <= best + WORTH_KEEPING]
+    ceiling = max(math.log10(c.log["ebops"] + 1.0) for c in worth) + 0.1
+
+    def area(chosen: Sequence[Candidate]) -> float:
+        steps = sorted(chosen, key=lambda c: loss[c.name])
+        total, covered = 0.0, ceiling
+        for candidate in steps:
+            cost = math.log10(candidate.log["ebops"] + 1.0)
+            if cost < covered:
+                total += (best + WORTH_KEEPING - loss[candidate.name] + 1e-9) * (covered - cost)
+                covered = cost
+        return total
+
+    chosen: list[Candidate] = []
+    while len(chosen) < min(count, len(worth)):
+        rest = [c for c in worth if c not in chosen]
+        chosen.append(max(rest, key=lambda c: area([*chosen, c])))
+    return sorted(chosen, key=lambda c: (loss[c.name], c.log["ebops"]))

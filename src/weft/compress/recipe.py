@@ -1,0 +1,98 @@
+"""Run a recipe on one network and hand back finalised designs."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from weft.atomic import write_text
+from weft.compress import fixed, hgq, imp
+from weft.compress.finalize import finalize, restore
+from weft.compress.outcome import choose
+from weft.compress.training import Material
+from weft.config import CompressConfig
+from weft.errors import ConfigError
+from weft.train.metrics import check_metric
+from weft.types import Progress, no_progress
+
+if TYPE_CHECKING:
+    import keras
+
+    from weft.space.architecture import Architecture
+    from weft.space.model import Weights
+
+RECIPES = {"hgq": hgq.run, "fixed": fixed.run, "imp": imp.run}
+
+
+@dataclass(frozen=True)
+class Compressed:
+    """A finalised design: its model, the architecture it was built from, and its numbers on validation."""
+
+    name: str
+    architecture: Architecture
+    log: dict[str, float]
+    model: keras.Model = field(repr=False)
+
+
+def compress(
+    architecture: Architecture,
+    material: Material,
+    config: CompressConfig,
+    seed: int,
+    weights: Weights,
+    directory: Path,
+    progress: Progress = no_progress,
+) -> list[Compressed]:
+    """Compress one network by the configured recipe and return the designs that cover its front best.
+
+    `directory` receives the checkpoints, by which an interrupted call resumes, and `trail.csv`, one row for every epoch
+    or round. Ranges are calibrated on training and validation rows; the test split is not touched.
+
+    Args:
+        architecture: The network, as the search found it.
+        material: Scaled data.
+        config: The `compress` section.
+        seed: Of everything random in the recipe.
+        weights: What the search trained, by `space.model.export_weights` and `compress.finalize.variables_of`.
+        directory: Belongs to this call.
+        progress: Called after each epoch or round.
+
+    Raises:
+        ConfigError: `recipe: none` on a float network.
+    """
+    rows = np.concatenate([split.x for split in material.splits])
+    if config.recipe == "none":
+        if architecture.numbers.mode == "float":
+            raise ConfigError(
+                "compress.recipe is 'none', but the search trained float networks, which have no firmware; "
+                "choose recipe hgq, fixed or imp, or space.quantization.mode hgq or fixed"
+            )
+        return [Compressed("search", architecture, {}, finalize(restore(architecture, weights), architecture, rows))]
+    start = weights if config.warm_start else None
+    outcome = RECIPES[config.recipe](architecture, material, config, seed, start, directory, progress)
+    write_text(directory / "trail.csv", table(outcome.trail))
+    metric = check_metric(config.metric, material.dataset.task)
+    chosen = choose(outcome.candidates, metric, config.keep)
+    return [Compressed(c.name, c.architecture, dict(c.log), finalize(c.model(), c.architecture, rows)) for c in chosen]
+
+
+def table(rows: Sequence[dict[str, Any]]) -> str:
+    """Return rows as CSV; the columns are those of any row, in order of appearance."""
+    columns = list(dict.fromkeys(name for row in rows for name in row))
+    text = io.StringIO()
+    writer = csv.DictWriter(text, columns, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return text.getvalue()
+
+
+def save_architecture(path: Path, architecture: Architecture) -> None:
+    """Write an architecture as JSON."""
+    write_text(path, json.dumps(architecture.model_dump(mode="json"), indent=2) + "\n")

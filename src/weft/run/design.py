@@ -1,0 +1,133 @@
+"""What happens to one design in a process of its own: it is compressed; it is built, verified and synthesised."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from weft import atomic
+from weft.run.directory import Design, Run
+from weft.run.parallel import Report
+
+STEPS = ("model", "Verilog", "verification", "synthesis")
+
+
+def compress_job(job: dict[str, Any], report: Report) -> list[str]:
+    """Compress one picked trial into designs and return their ids.
+
+    `job` holds `run` (the directory), `trial`, `genotype`, and `weights` (relative to the run).
+    """
+    from weft.compress.recipe import compress, save_architecture, table
+    from weft.compress.training import Material
+    from weft.data import load
+    from weft.space.architecture import parse
+
+    run = Run(job["run"])
+    experiment = run.experiment
+    material = Material.of(load(experiment.data), experiment.data)
+    with np.load(run.path / job["weights"]) as archive:
+        weights = {name: archive[name] for name in archive.files}
+    place = run.path / "compress" / f"trial-{job['trial']}"
+    made = compress(
+        parse(job["genotype"]), material, experiment.compress, experiment.search.seed, weights, place, report
+    )
+    ids = []
+    for one in made:
+        design = Design(run.path / "designs" / f"t{job['trial']:03d}-{one.name}")
+        save_architecture(design.path / "architecture.json", one.architecture)
+        trail = place / "trail.csv"
+        atomic.write_text(design.path / "trail.csv", trail.read_text() if trail.exists() else table([]))
+        design.write("training.json", {"trial": job["trial"], "recipe": experiment.compress.recipe, "log": one.log})
+        save_model(design.model, one.model)
+        ids.append(design.id)
+    return ids
+
+
+def save_model(path: Path, model: Any) -> None:
+    """Write a Keras model so that it appears whole or not at all."""
+    temporary = path.with_name(f".writing-{path.name}")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    model.save(temporary)
+    atomic.write_bytes(path, temporary.read_bytes())
+    temporary.unlink()
+
+
+def hardware_job(job: dict[str, Any], report: Report) -> dict[str, Any]:
+    """Build, verify, measure and synthesise one design; steps whose result is there already are left out.
+
+    `job` holds `run` (the directory), `design` (the id), and `steps` (of `build`, `verify`, `synth`).
+    """
+    from weft._backend import set_backend
+
+    set_backend()
+    import keras
+
+    from weft.adder_graph import AdderGraph
+    from weft.cost import costs_of
+    from weft.data import load
+    from weft.firmware import synthesise, verify, write_project
+    from weft.objectives import COSTS
+
+    run = Run(job["run"])
+    experiment, target, design = run.experiment, run.experiment.target, run.design(job["design"])
+    steps, config = job["steps"], run.experiment.firmware
+    report(0, len(STEPS), "loading")
+    import hgq  # noqa: F401 - registers the layers that the model is made of
+
+    model = keras.models.load_model(design.model, compile=False)
+    if "build" in steps and design.read("cost.json") is None:
+        graph = AdderGraph.from_model(model)
+        write_project(graph, design.firmware, part=target.part, clock_period_ns=target.clock_period_ns)
+        costs = costs_of(model, COSTS, target.part, target.clock_period_ns, graph=graph)
+        design.write("cost.json", {name: quantity.model_dump(mode="json") for name, quantity in costs.items()})
+    report(1, len(STEPS), "Verilog written")
+    verdict: dict[str, Any] = {}
+    if "verify" in steps:
+        if design.read("verification.json") is None:
+            dataset = load(experiment.data)
+            test = dataset.test()
+            design.write("metrics.json", measure(model, dataset, test, design))
+            real = test.x
+            if len(real) < config.verify.samples:
+                real = np.concatenate([real, dataset.validation.x, dataset.train.x])
+            found = verify(
+                model,
+                AdderGraph.load(design.firmware / "model" / "comb.json.gz"),
+                design.firmware,
+                real[: config.verify.samples],
+                extremes=config.verify.extremes,
+            )
+            design.write("verification.json", found.model_dump(mode="json"))
+        verdict = design.read("verification.json")
+        report(2, len(STEPS), f"{verdict['status']} on {verdict['samples']} samples")
+    if "synth" in steps and config.synth == "yosys" and design.read("synthesis.json") is None:
+        timeout = 60.0 * config.synth_timeout_minutes
+        found = synthesise(design.firmware, part=target.part, timeout_s=timeout)
+        design.write("synthesis.json", {name: quantity.model_dump(mode="json") for name, quantity in found.items()})
+    report(4, len(STEPS), "synthesised")
+    return verdict
+
+
+def measure(model: Any, dataset: Any, test: Any, design: Design) -> dict[str, Any]:
+    """Return the finalised model's metrics on validation and test; its test logits are stored beside the design.
+
+    `error` is the statistical error of a share measured on the rows of the split, where the metric is one.
+    """
+    from weft.train.metrics import evaluate
+
+    found: dict[str, Any] = {}
+    for name, split in (("validation", dataset.validation), ("test", test)):
+        outputs = np.asarray(model.predict(split.x, batch_size=8192, verbose=0))
+        found[name] = {
+            metric: {"value": value, "std": None, "error": _error(metric, value, len(split)), "n": len(split)}
+            for metric, value in evaluate(outputs, split.y, dataset.task).items()
+        }
+        if name == "test":
+            atomic.write_arrays(design.path / "predictions.npz", {"outputs": outputs, "y": split.y})
+    return found
+
+
+def _error(metric: str, value: float, n: int) -> float | None:
+    return float(np.sqrt(value * (1.0 - value) / n)) if metric in ("accuracy", "fidelity") else None

@@ -1,0 +1,253 @@
+"""The stages of a run, in order. Each reads what is in the run directory, adds what is missing, and may be repeated."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+from weft import atomic
+from weft.errors import BudgetError, RunError, VerificationError
+from weft.lock import RunLock
+from weft.run.directory import DATA, SELECTION, SUMMARY, Run
+from weft.run.parallel import run_jobs
+from weft.run.summary import summarize
+from weft.types import Progress
+
+if TYPE_CHECKING:
+    from weft.search.results import SearchResults
+
+log = logging.getLogger(__name__)
+
+STAGES = ("data", "search", "select", "compress", "build", "verify", "synth", "report")
+"""All stages of `weft run`, in order."""
+
+Bars = Callable[[str], AbstractContextManager[Progress]]
+"""Opens a progress display for a stage of the given title."""
+
+
+def execute(run: Run, stages: Sequence[str], bars: Bars) -> dict[str, Any]:
+    """Run some stages under the run's lock and return the summary.
+
+    The summary is written at the end of every stage, and with status `interrupted` or `failed` when one ends early.
+
+    Raises:
+        RunError: Another process works on the run; or an earlier stage is missing.
+        VerificationError: A design's levels disagree; the stages before and the report are complete.
+        BudgetError: No design meets the budget; likewise.
+    """
+    with RunLock(run.path):
+        start, before = time.monotonic(), _seconds_before(run)
+        late: Exception | None = None
+
+        def spent() -> float:
+            return before + time.monotonic() - start
+
+        try:
+            for stage in stages:
+                run.log("stage", name=stage, state="begins")
+                began = time.monotonic()
+                try:
+                    _STAGES[stage](run, bars)
+                except VerificationError as error:
+                    late = late or error
+                run.log("stage", name=stage, state="ends", seconds=round(time.monotonic() - began, 3))
+                summary = summarize(run, "running", spent())
+        except KeyboardInterrupt:
+            run.log("interrupted", stage=stage)
+            summarize(run, "interrupted", spent())
+            raise
+        except Exception as error:
+            run.log("failed", stage=stage, error=f"{type(error).__name__}: {error}")
+            summarize(run, "failed", spent())
+            raise
+        summary = summarize(run, "finished" if late is None else "failed", spent())
+        if "report" in stages:
+            _report(run, bars)
+        if late is not None:
+            raise late
+        _require_budget(run, summary)
+        return summary
+
+
+def _seconds_before(run: Run) -> float:
+    path = run.path / SUMMARY
+    return float(atomic.read_json(path)["seconds"]) if path.exists() else 0.0
+
+
+def _data(run: Run, bars: Bars) -> None:
+    from weft.data import load
+
+    with bars("data"):
+        summary = load(run.experiment.data).summary()
+    path = run.path / DATA
+    if path.exists():
+        found = atomic.read_json(path)
+        if found["sha256"] != summary["sha256"]:
+            raise RunError(
+                f"the data of {run.path} changed since it was begun (sha256 {found['sha256'][:12]} then, "
+                f"{summary['sha256'][:12]} now); restore them, or begin a new run with --out"
+            )
+        return
+    atomic.write_json(path, summary)
+
+
+def _search(run: Run, bars: Bars) -> None:
+    from weft.search.coordinator import search
+    from weft.search.evaluate import payload
+
+    experiment, data = run.experiment, _data_summary(run)
+    space = _space(run)
+    wanted = tuple(dict.fromkeys([*experiment.search.objectives, *experiment.search.constraints]))
+    with bars("search") as progress:
+        search(
+            experiment.search,
+            space,
+            "weft.search.evaluate:evaluate",
+            run.path,
+            folds=experiment.data.folds,
+            baselines=space.baselines(experiment.search.baselines),
+            payload=payload(experiment, wanted),
+            identity={"data": data["sha256"], "space": experiment.space.model_dump(mode="json")},
+            progress=progress,
+        )
+
+
+def _select(run: Run, bars: Bars) -> None:
+    from weft.search.results import read
+    from weft.search.select import select
+
+    picked = [asdict(selection) for selection in select(read(run.path), run.experiment.select)]
+    config = run.experiment.select.model_dump(mode="json")
+    atomic.write_json(run.path / SELECTION, [{**one, "rule": config} for one in picked])
+
+
+def _compress(run: Run, bars: Bars) -> None:
+    from weft.search.results import read
+
+    results = read(run.path)
+    numbers = [one["number"] for one in _selection(run)]
+    done = {design.read("training.json")["trial"] for design in run.designs() if _complete(run, design)}
+    jobs = {f"trial-{n}": _compress_job(run, results, n) for n in numbers if n not in done}
+    with bars("compress") as progress:
+        made = run_jobs("weft.run.design:compress_job", jobs, n_workers(run), run.path / "logs" / "compress", progress)
+    for name, ids in made.items():
+        atomic.write_json(run.path / "compress" / name / "designs.json", ids)
+
+
+def _complete(run: Run, design: Any) -> bool:
+    listed = run.path / "compress" / f"trial-{design.read('training.json')['trial']}" / "designs.json"
+    return listed.exists()
+
+
+def _compress_job(run: Run, results: SearchResults, number: int) -> dict[str, Any]:
+    trial = results.trials[number]
+    if not trial.weights or trial.weights[0] is None:
+        raise RunError(
+            f"trial {number} has no weights in {run.path / 'trials'}; search again in a new directory, "
+            "or select another"
+        )
+    return {"run": str(run.path), "trial": number, "genotype": trial.genotype, "weights": trial.weights[0]}
+
+
+def _hardware(run: Run, bars: Bars, title: str, step: str) -> dict[str, Any]:
+    designs = run.designs()
+    if not designs:
+        raise RunError(f"{run.path} has no designs yet; run 'weft compress {run.path}' first")
+    jobs = {design.id: {"run": str(run.path), "design": design.id, "steps": [step]} for design in designs}
+    with bars(title) as progress:
+        return run_jobs("weft.run.design:hardware_job", jobs, n_workers(run), run.path / "logs" / step, progress)
+
+
+def _build(run: Run, bars: Bars) -> None:
+    _hardware(run, bars, "build", "build")
+
+
+def _verify(run: Run, bars: Bars) -> None:
+    _hardware(run, bars, "verify", "verify")
+    wrong = {d.id: v for d in run.designs() if (v := d.read("verification.json"))["status"] != "exact"}
+    if wrong:
+        lines = [
+            f"  {name}: {v['mismatches']} mismatches in {v['samples']} samples"
+            + (f", first in layer {v['first_diverging_layer']}" if v.get("first_diverging_layer") else "")
+            for name, v in wrong.items()
+        ]
+        raise VerificationError(
+            "\n".join(
+                [f"{len(wrong)} of {len(run.designs())} designs do not compute what their model computes:", *lines]
+            )
+        )
+
+
+def _synth(run: Run, bars: Bars) -> None:
+    _hardware(run, bars, "synthesise", "synth")
+
+
+def _report(run: Run, bars: Bars) -> None:
+    from weft.report import write_report
+
+    with bars("report"):
+        write_report(run)
+
+
+_STAGES: dict[str, Callable[[Run, Bars], None]] = {
+    "data": _data,
+    "search": _search,
+    "select": _select,
+    "compress": _compress,
+    "build": _build,
+    "verify": _verify,
+    "synth": _synth,
+    "report": lambda run, bars: None,  # written last, by `execute`, when the status is known
+}
+
+
+def n_workers(run: Run) -> int:
+    """Return the number of processes that the run may use."""
+    from weft.search.workers import available_cores
+
+    workers = run.experiment.search.workers
+    return available_cores() if workers == "auto" else workers
+
+
+def _data_summary(run: Run) -> dict[str, Any]:
+    path = run.path / DATA
+    if not path.exists():
+        raise RunError(f"{run.path} has no {DATA}; run its 'data' stage first ('weft run' does)")
+    return atomic.read_json(path)
+
+
+def _selection(run: Run) -> list[dict[str, Any]]:
+    path = run.path / SELECTION
+    if not path.exists():
+        raise RunError(f"{run.path} has no {SELECTION}; run 'weft select {run.path}' first")
+    return atomic.read_json(path)
+
+
+def _space(run: Run) -> Any:
+    from weft.space.sampling import Space
+
+    data = _data_summary(run)
+    return Space(run.experiment.space, tuple(data["input_shape"]), data["n_outputs"])
+
+
+def _require_budget(run: Run, summary: dict[str, Any]) -> None:
+    limits = run.experiment.target.budget.limits()
+    designs = summary["designs"]
+    if not limits or not designs or not any(design["verification"] for design in designs):
+        return
+    misses = {
+        design["id"]: [
+            f"{name} {design['cost'][name]['value']:g} > {limit:g}"
+            for name, limit in limits.items()
+            if name in design["cost"] and design["cost"][name]["value"] > limit
+        ]
+        for design in designs
+    }
+    if all(misses.values()):
+        lines = [f"  {name}: {', '.join(over)}" for name, over in misses.items()]
+        raise BudgetError("\n".join(["no design meets the budget of the target:", *lines,
+                                     "compress further (compress.target.ebops), or raise target.budget"]))  # fmt: skip

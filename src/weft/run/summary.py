@@ -1,0 +1,84 @@
+"""`summary.json`: what other programs read of a run. The keys are stable; `schema` says their version."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from weft import atomic
+from weft.run.directory import DATA, SELECTION, SUMMARY, Design, Run
+
+SCHEMA = 1
+
+SOFTMAX_NOTE = (
+    "The networks end in logits: the final softmax (or sigmoid) is cut. It does not change which class is largest, "
+    "and its tables would cost more logic than the layer before it."
+)
+
+
+def summarize(run: Run, status: str, seconds: float) -> dict[str, Any]:
+    """Return the summary of what a run directory holds by now, and write it to `summary.json`.
+
+    Args:
+        run: The run.
+        status: `running`, `finished`, `interrupted` or `failed`.
+        seconds: Wall time spent on the run so far, all attempts together.
+    """
+    summary = {**_contents(run), "status": status, "seconds": round(seconds, 3)}
+    atomic.write_json(run.path / SUMMARY, summary)
+    return summary
+
+
+def state_of(run: Run) -> dict[str, Any]:
+    """Return the same for a run as it stands, and how far each stage is; nothing is written."""
+    path = run.path / SUMMARY
+    last = atomic.read_json(path) if path.exists() else {"status": "not begun", "seconds": 0.0}
+    stages: dict[str, dict[str, Any]] = {}
+    for event in run.events():
+        if event["event"] == "stage":
+            seconds = event.get("seconds")
+            stages[event["name"]] = {"name": event["name"], "state": event["state"], "seconds": seconds}
+    return {**_contents(run), "status": last["status"], "seconds": last["seconds"], "stages": list(stages.values())}
+
+
+def _contents(run: Run) -> dict[str, Any]:
+    path = run.path / DATA
+    return {
+        "schema": SCHEMA,
+        "name": run.experiment.name,
+        "status": "",
+        "seconds": 0.0,
+        "data": atomic.read_json(path) if path.exists() else None,
+        "search": _search(run),
+        "selection": atomic.read_json(run.path / SELECTION) if (run.path / SELECTION).exists() else [],
+        "target": run.experiment.target.model_dump(mode="json"),
+        "designs": [describe(design) for design in run.designs()],
+        "notes": [SOFTMAX_NOTE],
+    }
+
+
+def describe(design: Design) -> dict[str, Any]:
+    """Return one design as the summary shows it: each cost at the best stage there is, estimates beside it."""
+    training, metrics = design.read("training.json"), design.read("metrics.json") or {}
+    estimated, synthesised = design.read("cost.json") or {}, design.read("synthesis.json") or {}
+    verification = design.read("verification.json")
+    return {
+        "id": design.id,
+        "trial": training["trial"],
+        "recipe": training["recipe"],
+        "architecture": design.read("architecture.json"),
+        "metrics": {name: {**value, "split": "test"} for name, value in metrics.get("test", {}).items()},
+        "validation": metrics.get("validation") or {name: {"value": v} for name, v in training["log"].items()},
+        "cost": {**estimated, **synthesised},
+        "estimates": estimated,
+        "verification": verification,
+    }
+
+
+def _search(run: Run) -> dict[str, Any] | None:
+    from weft.search.study import open_to_read
+
+    if open_to_read(run.path) is None:
+        return None
+    from weft.search.results import read
+
+    return read(run.path).summary()
