@@ -41,7 +41,7 @@ def load(path: Path, like: State) -> tuple[State, dict[str, Any], dict[str, np.n
     import jax.numpy as jnp
 
     try:
-        with np.load(path, allow_pickle=False) as archive:
+        with open(path, "rb") as handle, np.load(handle, allow_pickle=False) as archive:
             arrays = {name: archive[name] for name in archive.files}
     except (OSError, ValueError, zipfile.BadZipFile, EOFError) as error:
         raise RunError(f"checkpoint {path} cannot be read ({error}); delete it to start this training anew") from error

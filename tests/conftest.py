@@ -1,0 +1,28 @@
+"""What all tests share: a compilation cache of their own, and a small learnable problem."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import settings
+
+settings.register_profile("weft", deadline=None, derandomize=True)
+settings.load_profile("weft")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _cache(tmp_path_factory):
+    """Keep what tests download or compile out of the user's cache; `WEFT_TEST_CACHE` keeps it between runs."""
+    kept = os.environ.get("WEFT_TEST_CACHE")
+    os.environ["WEFT_CACHE"] = kept or str(tmp_path_factory.mktemp("cache"))
+
+
+def blobs(n: int, n_in: int = 6, n_classes: int = 3, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    """Return overlapping Gaussian classes: x (n, n_in) float32, y (n,) int32; the means are the same for every seed."""
+    means = np.random.default_rng(99).normal(0.0, 1.2, (n_classes, n_in))
+    rng = np.random.default_rng(seed)
+    y = rng.integers(0, n_classes, n).astype(np.int32)
+    return (means[y] + rng.normal(0.0, 1.0, (n, n_in))).astype(np.float32), y
