@@ -1,0 +1,126 @@
+"""Evaluate one genotype on one fold: train it briefly, measure it on the validation part, and cost its actual weights.
+
+This is what a worker runs. It is stateless: everything comes with the job, and the test split is never opened here.
+"""
+
+from __future__ import annotations
+
+import time
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from weft.atomic import write_arrays
+from weft.errors import TrainingError, UnsupportedError
+from weft.search.job import Job, Result
+
+if TYPE_CHECKING:
+    import keras
+
+    from weft.config import Experiment
+    from weft.data import Dataset
+    from weft.space.architecture import Architecture
+
+WEIGHTS_FILE = "weights.npz"
+
+
+def payload(experiment: Experiment, costs: tuple[str, ...]) -> dict[str, Any]:
+    """Return what every job of a search shares: the experiment (as YAML with resolved paths) and the costs wanted."""
+    from weft.config import dump
+
+    return {"experiment": dump(experiment), "costs": list(costs)}
+
+
+def evaluate(job: Job) -> Result:
+    """Train and cost the job's genotype; a network that diverges or is not supported comes back as an error."""
+    from weft.space.architecture import parse
+
+    start = time.perf_counter()
+    experiment, dataset = _load(job.payload["experiment"])
+    architecture = parse(job.genotype)
+    try:
+        return _evaluate(job, experiment, dataset, architecture, start)
+    except (TrainingError, UnsupportedError) as error:
+        kind = "diverged" if isinstance(error, TrainingError) else "unsupported"
+        seconds = time.perf_counter() - start
+        return Result(job.number, job.fold, seconds=seconds, error=str(error), error_kind=kind)
+
+
+def _evaluate(job: Job, experiment: Experiment, dataset: Dataset, architecture: Architecture, start: float) -> Result:
+    from weft.compress.finalize import variables_of
+    from weft.compress.training import Material, prepare, rate
+    from weft.space.model import export_weights
+    from weft.train.fit import fit
+    from weft.train.metrics import evaluate as measure
+    from weft.train.track import KeepBest
+
+    config = experiment.search
+    splits = dataset.folds(job.n_folds, experiment.data.seed)[job.fold]
+    material = Material.of(dataset, experiment.data).fold(splits)
+    training = prepare(architecture, material, config, job.seed)
+    controls = {"learning_rate": rate(config, architecture.learning_rate, job.epochs)}
+    best = KeepBest(training.metric)
+    state, _ = fit(
+        training.engine,
+        training.engine.state(),
+        training.train,
+        training.validation,
+        training.plan(config, controls, job.seed, job.epochs),
+        trackers=[best],
+    )
+    if config.early_stopping is not None:
+        state = best.best.onto(state)
+    metrics = measure(training.engine.predict(state, training.validation.x), training.validation.y, dataset.task)
+    model = training.model_of(state)
+    weights = Path(job.directory) / WEIGHTS_FILE
+    write_arrays(weights, {**variables_of(model), **export_weights(model)})
+    rows = np.concatenate([splits[0].x, splits[1].x])
+    costs = design_costs(model, architecture, rows, experiment, tuple(job.payload["costs"]))
+    return Result(
+        number=job.number,
+        fold=job.fold,
+        metrics=metrics,
+        costs={name: quantity.model_dump(mode="json") for name, quantity in costs.items()},
+        seconds=time.perf_counter() - start,
+        compile_seconds=training.engine.compile_seconds,
+        weights=str(weights),
+    )
+
+
+def design_costs(
+    model: keras.Model, architecture: Architecture, x: np.ndarray, experiment: Experiment, wanted: tuple[str, ...]
+) -> dict[str, Any]:
+    """Return the wanted costs of a trained model by name, each a `Quantity`.
+
+    Costs are those of the finalised network: its actual weights on the grid, its ranges traced on `x`. A float network
+    is rounded for this to the experiment's `cost_bits`, and its quantities say so.
+    """
+    from weft.compress.finalize import finalize
+    from weft.cost import costs_of
+    from weft.space.architecture import FixedNumbers, FloatNumbers
+    from weft.space.model import build, export_weights, import_weights
+
+    numbers = architecture.numbers
+    rounded = isinstance(numbers, FloatNumbers)
+    if rounded:
+        weights = export_weights(model)
+        architecture = architecture.with_numbers(FixedNumbers(total_bits=numbers.cost_bits, io_bits=numbers.cost_bits))
+        model = build(architecture)
+        import_weights(model, weights)
+    final = finalize(model, architecture, x)
+    costs = costs_of(final, wanted, experiment.target.part, experiment.target.clock_period_ns)
+    if not rounded:
+        return costs
+    note = f"float network rounded to {numbers.cost_bits} bits for this estimate"
+    return {name: quantity.model_copy(update={"reason": note}) for name, quantity in costs.items()}
+
+
+@lru_cache(maxsize=1)
+def _load(text: str) -> tuple[Experiment, Dataset]:
+    from weft.config import loads
+    from weft.data import load
+
+    experiment = loads(text, "the run's resolved configuration")
+    return experiment, load(experiment.data)

@@ -1,0 +1,92 @@
+"""The Optuna studies of a search: begun, or opened again and found to be the same search."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import optuna
+from optuna.samplers import BaseSampler, RandomSampler
+from optuna.storages import JournalStorage
+from optuna.study import Study
+from optuna.trial import Trial
+
+from weft.errors import RunError
+from weft.objectives import OBJECTIVES
+from weft.search._disk import writing
+from weft.search.journal import JOURNAL, Journal, repair, sound_bytes
+
+SEARCH, OUTSIDE = "search", "outside"
+"""The two studies of a journal: the sampled trials, and baselines that lie outside the space."""
+
+
+def create_or_resume(
+    directory: Path, objectives: Iterable[str], sampler: BaseSampler, identity: Mapping[str, Any]
+) -> tuple[Study, Study]:
+    """Open the studies `SEARCH` and `OUTSIDE` of a run directory for writing; the caller holds the run's lock.
+
+    Args:
+        directory: The run directory.
+        objectives: Names; the study's values are in this order.
+        sampler: Of the study `SEARCH`.
+        identity: JSON; what must be the same whenever this search goes on.
+
+    Raises:
+        RunError: the journal is damaged, cannot be written, or belongs to a search with another identity.
+    """
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    path = directory / JOURNAL
+    repair(path)
+    with writing(path):
+        directory.mkdir(parents=True, exist_ok=True)
+        storage = JournalStorage(Journal(path))
+    directions = ["maximize" if OBJECTIVES[name].direction == "max" else "minimize" for name in objectives]
+    known = optuna.get_all_study_names(storage)
+    studies = [
+        optuna.load_study(study_name=name, storage=storage, sampler=which)
+        if name in known
+        else optuna.create_study(study_name=name, storage=storage, sampler=which, directions=directions)
+        for name, which in ((SEARCH, sampler), (OUTSIDE, RandomSampler(seed=0)))
+    ]
+    before = studies[0].user_attrs.get("identity")
+    if before is None:
+        studies[0].set_user_attr("identity", dict(identity))
+    else:
+        _same(directory, before, json.loads(json.dumps(identity)))
+    return studies[0], studies[1]
+
+
+def open_to_read(directory: Path | str) -> tuple[Study, Study] | None:
+    """Open the studies of a run directory, also while a search writes them; None where none was begun.
+
+    Raises:
+        RunError: the journal is damaged.
+    """
+    path = Path(directory) / JOURNAL
+    if not path.exists():
+        return None
+    sound_bytes(path)
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    storage = JournalStorage(Journal(path))
+    if {SEARCH, OUTSIDE} - set(optuna.get_all_study_names(storage)):
+        return None
+    search, outside = (
+        optuna.load_study(study_name=name, storage=storage, sampler=RandomSampler(seed=0)) for name in (SEARCH, OUTSIDE)
+    )
+    return (search, outside) if "identity" in search.user_attrs else None
+
+
+def running_trial(study: Study, number: int) -> Trial:
+    """Return the handle of a trial that another process began, to go on sampling it or to tell its values."""
+    return Trial(study, study.get_trials(deepcopy=False)[number]._trial_id)
+
+
+def _same(directory: Path, before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
+    changed = [name for name in {**before, **now} if before.get(name) != now.get(name)]
+    if changed:
+        what = ", ".join(f"{name} was {before.get(name)!r} and is now {now.get(name)!r}" for name in changed)
+        raise RunError(
+            f"cannot go on with the search in {directory}: {what}; put the old value back, or give another directory"
+        )

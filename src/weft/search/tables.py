@@ -1,0 +1,59 @@
+"""The tables of a search, `trials.csv` and `pareto.csv`: one trial a row, readable by anything."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Callable, Sequence
+from functools import partial
+from operator import attrgetter, methodcaller
+from pathlib import Path
+from typing import Any
+
+from weft import atomic
+from weft.objectives import OBJECTIVES
+from weft.search._disk import writing
+from weft.search.results import SearchResults, TrialRecord
+
+TRIALS_TABLE, FRONT_TABLE = "trials.csv", "pareto.csv"
+
+
+def write_tables(directory: Path, results: SearchResults) -> None:
+    """Replace `trials.csv` and `pareto.csv` of a run directory.
+
+    A metric or cost `x` has the columns `x` and, with folds, `x_std`, in the unit that `weft.objectives` states; the
+    sampler's parameters have the columns `params_*`.
+    """
+    for name, rows in ((TRIALS_TABLE, results.trials), (FRONT_TABLE, results.front())):
+        with writing(directory / name):
+            atomic.write_text(directory / name, _table(results.trials, rows))
+
+
+def _table(trials: Sequence[TrialRecord], rows: Sequence[TrialRecord]) -> str:
+    present = {name for trial in trials for name in (*trial.metrics, *trial.costs)}
+    names = [name for name in OBJECTIVES if name in present] + sorted(present - set(OBJECTIVES))
+    spread = {name for name in names if any(trial.std(name) is not None for trial in trials)}
+    columns: dict[str, Callable[[TrialRecord], Any]] = {
+        **{name: attrgetter(name) for name in ("number", "state", "key", "duplicate_of")},
+        **{f"params_{name}": partial(_param, name) for name in sorted({name for t in trials for name in t.params})},
+    }
+    for name in names:
+        columns[name] = methodcaller("value", name)
+        if name in spread:
+            columns[f"{name}_std"] = methodcaller("std", name)
+    for name in ("violation", "feasible"):
+        columns[name] = partial(_if_complete, name)
+    columns |= {name: attrgetter(name) for name in ("seconds", "compile_seconds", "error_kind", "reason")}
+    text = io.StringIO()
+    table = csv.writer(text, lineterminator="\n")
+    table.writerow(columns)
+    table.writerows([read(trial) for read in columns.values()] for trial in rows)
+    return text.getvalue()
+
+
+def _param(name: str, trial: TrialRecord) -> Any:
+    return trial.params.get(name)
+
+
+def _if_complete(name: str, trial: TrialRecord) -> Any:
+    return getattr(trial, name) if trial.state == "complete" else None

@@ -1,0 +1,161 @@
+"""Evaluate jobs in processes of this machine, each on one core with one thread.
+
+Training small networks gains nothing from threads, so many processes of one thread each use a machine best. A process
+starts when it is first needed and is used for all later jobs: modules are imported once. It leads a process group of
+its own, so a Ctrl-C in the terminal reaches the coordinator alone, and ending a worker ends whatever it started. When
+the coordinator dies, its end of the pipe closes, and the worker ends itself.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import signal
+import subprocess
+import sys
+from dataclasses import dataclass
+from multiprocessing import connection
+from pathlib import Path
+
+from weft.errors import RunError
+from weft.search._disk import writing
+from weft.search.job import Job, Result
+from weft.search.workers._base import Lost, Workers
+
+logger = logging.getLogger(__name__)
+
+_BOOT = "import json, sys; sys.path[:] = json.loads(sys.argv[1]); from weft.search.workers._child import main; main()"
+_ONE_THREAD = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+_XLA_FLAGS = "--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1"
+
+
+def available_cores() -> int:
+    """Return how many cores this process may use: its affinity, cut by the quota of its control group."""
+    cores = len(_affinity())
+    try:
+        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
+    except (OSError, ValueError):
+        return cores
+    return cores if quota == "max" else max(1, min(cores, int(quota) // int(period)))
+
+
+class LocalWorkers(Workers):
+    """Up to `count` processes.
+
+    Args:
+        count: At least 1.
+        evaluate: `"module:function"`, imported in each process.
+        log_directory: Where `worker-<i>.log` takes what worker i prints.
+    """
+
+    def __init__(self, count: int, evaluate: str, log_directory: Path | str) -> None:
+        self._count, self._evaluate, self._logs = count, evaluate, Path(log_directory)
+        self._workers: dict[int, _Worker] = {}
+        with writing(self._logs):
+            self._logs.mkdir(parents=True, exist_ok=True)
+
+    @property
+    def free(self) -> int:
+        return self._count - sum(worker.job is not None for worker in self._workers.values())
+
+    def start(self, job: Job) -> None:
+        while True:
+            index = next(i for i in range(self._count) if i not in self._workers or self._workers[i].job is None)
+            worker = self._workers.get(index) or self._begin(index)
+            try:
+                worker.connection.send_bytes(job.to_json().encode())
+            except OSError:  # it died since its last job; this one has lost nothing
+                logger.warning("worker %d ended while it was idle: %s", index, self._bury(index).reason)
+                continue
+            worker.job, worker.log_start = job, worker.log.stat().st_size
+            return
+
+    def wait(self) -> list[tuple[Job, Result | Lost]]:
+        busy = {worker.connection: (index, worker) for index, worker in self._workers.items() if worker.job is not None}
+        back: list[tuple[Job, Result | Lost]] = []
+        for ready in connection.wait(list(busy)):
+            index, worker = busy[ready]  # type: ignore[index]  # `wait` returns members of its argument
+            job, worker.job = worker.job, None
+            assert job is not None
+            try:
+                reply = json.loads(worker.connection.recv_bytes())
+            except (EOFError, OSError):
+                back.append((job, self._bury(index)))
+                continue
+            if "fatal" in reply:
+                raise RunError(reply["fatal"])
+            back.append((job, Result(**reply)))
+        return back
+
+    def close(self) -> None:
+        for index in list(self._workers):
+            self._bury(index, kill=True)
+
+    def _begin(self, index: int) -> _Worker:
+        mine, theirs = connection.Pipe()
+        cores = sorted(_affinity())
+        core = cores[(os.getpid() + index) % len(cores)]  # searches side by side start at different cores
+        log = self._logs / f"worker-{index}.log"
+        environment = {
+            **os.environ,
+            **dict.fromkeys(_ONE_THREAD, "1"),
+            "XLA_FLAGS": f"{_XLA_FLAGS} {os.environ.get('XLA_FLAGS', '')}".strip(),
+            "JAX_PLATFORMS": os.environ.get(
+                "JAX_PLATFORMS", "cpu"
+            ),  # processes would fight for an accelerator's memory
+        }
+        with theirs, writing(log), open(log, "ab") as output:
+            process = subprocess.Popen(
+                [sys.executable, "-c", _BOOT, json.dumps(sys.path), str(theirs.fileno()), str(core), self._evaluate],
+                pass_fds=[theirs.fileno()],
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                env=environment,
+                process_group=0,
+            )
+        self._workers[index] = _Worker(process, mine, log)
+        return self._workers[index]
+
+    def _bury(self, index: int, kill: bool = False) -> Lost:
+        """Remove a worker that has died, or kill it, and say how it ended."""
+        worker = self._workers.pop(index)
+        if not kill:
+            try:
+                worker.process.wait(5.0)
+            except subprocess.TimeoutExpired:
+                logger.warning("worker %d closed its pipe without ending; it is killed", index)
+        try:
+            os.killpg(worker.process.pid, signal.SIGKILL)  # and what it had started
+        except ProcessLookupError:
+            pass
+        code = worker.process.wait()
+        worker.connection.close()
+        return Lost(_how_it_ended(code, worker.log, worker.log_start))
+
+
+@dataclass
+class _Worker:
+    process: subprocess.Popen[bytes]
+    connection: connection.Connection
+    log: Path
+    job: Job | None = None
+    log_start: int = 0
+
+
+def _affinity() -> set[int]:
+    return os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else set(range(os.cpu_count() or 1))
+
+
+def _how_it_ended(code: int, log: Path, start: int) -> str:
+    if code == -signal.SIGKILL:
+        how = "worker killed by SIGKILL (the system does this when memory runs out)"
+    elif code < 0:
+        how = f"worker killed by {signal.Signals(-code).name}"
+    else:
+        how = f"worker exited with code {code}"
+    with open(log, "rb") as handle:
+        handle.seek(max(start, log.stat().st_size - 4096))
+        lines = handle.read().decode(errors="replace").strip().splitlines()
+    return f"{how}; its last words: {lines[-1][:300]}" if lines else how
