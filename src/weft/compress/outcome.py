@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from weft.space.architecture import Architecture
 
 WORTH_KEEPING = 0.03
-"""Points whose metric is further than this below the best are not offered as designs."""
+"""How far the metric may fall below the best before a point is no good design any more."""
 
 
 @dataclass(frozen=True)
@@ -48,11 +48,13 @@ def choose(candidates: Sequence[Candidate], metric: str, count: int) -> list[Can
 
     The choice is greedy in the area (hypervolume) between the chosen points and a reference: the metric may fall
     `WORTH_KEEPING` below the best, and cost is counted in decades, so that halving it is worth the same everywhere.
+    Points below that are taken, best first, only where there are too few others.
     """
     spec = OBJECTIVES[metric]
     loss = {c.name: spec.loss(c.log[metric]) for c in candidates}
     best = min(loss.values())
-    worth = [c for c in candidates if loss[c.name] <= best + WORTH_KEEPING]
+    by_loss = sorted(candidates, key=lambda c: (loss[c.name], c.log["ebops"]))
+    worth = [c for c in by_loss if loss[c.name] <= best + WORTH_KEEPING]
     ceiling = max(math.log10(c.log["ebops"] + 1.0) for c in worth) + 0.1
 
     def area(chosen: Sequence[Candidate]) -> float:
@@ -69,4 +71,5 @@ def choose(candidates: Sequence[Candidate], metric: str, count: int) -> list[Can
     while len(chosen) < min(count, len(worth)):
         rest = [c for c in worth if c not in chosen]
         chosen.append(max(rest, key=lambda c: area([*chosen, c])))
+    chosen += [c for c in by_loss if c not in worth][: count - len(chosen)]
     return sorted(chosen, key=lambda c: (loss[c.name], c.log["ebops"]))

@@ -53,7 +53,8 @@ class HgqCompression(TrainingConfig):
     target: EbopsTarget | None = Field(
         default=None, description="Control beta so that this size is reached; beta is then only where it starts."
     )
-    gamma: float = Field(default=0.0, ge=0, description="Weight of the sum of all widths in the loss, >= 0.")
+    gamma: float = Field(default=1e-8, ge=0, description="Weight of the sum of all widths in the loss, >= 0.")
+    bits0: Bits = Field(default=6, description="Width that each weight starts with, in bits.")
     keep: int = Field(default=2, ge=1, description="Designs kept of each training, spread over accuracy and cost.")
     warm_start: bool = Field(default=True, description="Whether training goes on from the weights of the search.")
 

@@ -121,7 +121,7 @@ class TargetEbops(Control):
     (the incremental form of a PI controller, which does not wind up while β is at a bound).
     """
 
-    def __init__(self, target: float, start: float, proportional: float = 2.0, integral: float = 0.15) -> None:
+    def __init__(self, target: float, start: float, proportional: float = 2.0, integral: float = 0.3) -> None:
         self.target, self.proportional, self.integral = target, proportional, integral
         self._log_beta, self._last = math.log10(start), None
 
