@@ -12,7 +12,8 @@ import pytest
 SOURCE = Path(__file__).parents[1] / "src" / "weft"
 
 LEVELS = [
-    {"_backend", "errors", "types", "ops", "atomic", "objectives", "lock"},
+    {"_backend", "errors", "types", "atomic", "objectives"},
+    {"ops", "lock"},
     {"config"},
     {"data", "adder_graph"},
     {"space", "train"},
@@ -20,11 +21,13 @@ LEVELS = [
     {"compress"},
     {"firmware"},
     {"search"},
-    {"run"},
-    {"report"},
+    {"run", "report"},
     {"cli"},
 ]
 """From the bottom to the top: a room imports from rooms below it, or from itself."""
+
+SIDE_BY_SIDE = {"run", "report"}
+"""A run writes its report at the end, and the report reads the run: these two rooms have a door between them."""
 
 FRAMEWORKS = ("jax", "keras", "torch", "tensorflow", "matplotlib", "optuna", "pandas", "pyarrow")
 
@@ -57,10 +60,10 @@ def test_imports_point_one_way():
     wrong = []
     for path in SOURCE.rglob("*.py"):
         room = path.relative_to(SOURCE).parts[0].removesuffix(".py")
-        if room == "__init__":
+        if room in ("__init__", "__main__"):
             continue
         for line, other in imports(path):
-            if other not in ("__version__", room) and level(other) >= level(room):
+            if other not in ("__version__", room) and level(other) > level(room) - (other not in SIDE_BY_SIDE):
                 wrong.append(f"{path.relative_to(SOURCE)}:{line} imports {other}")
     assert wrong == []
 
@@ -106,8 +109,8 @@ def test_weft_chooses_jax_and_respects_another_choice():
 
 def test_every_module_begins_with_its_idea():
     bare = [
-        str(path.relative_to(SOURCE)) for path in SOURCE.rglob("*.py") if ast.get_docstring(ast.parse(path.read_text())) is None
+        str(path.relative_to(SOURCE))
+        for path in SOURCE.rglob("*.py")
+        if ast.get_docstring(ast.parse(path.read_text())) is None
     ]
     assert bare == []
-
-

@@ -17,7 +17,10 @@ FLOAT = Architecture(input_shape=(6,), n_outputs=3, blocks=(MlpGenes(units=(8,))
 
 @pytest.fixture(scope="session")
 def material() -> Material:
-    raw = {name: Split(*blobs(n, seed=i)) for i, (name, n) in enumerate([("train", 512), ("validation", 200), ("test", 200)])}
+    raw = {
+        name: Split(*blobs(n, seed=i))
+        for i, (name, n) in enumerate([("train", 512), ("validation", 200), ("test", 200)])
+    }
     source = Provenance("blobs", "Gaussian classes", "0" * 64)
     dataset = Dataset.build(raw, name="blobs", task="classification", provenance=source, class_names=("a", "b", "c"))
     return Material(dataset, (dataset.train, dataset.validation))

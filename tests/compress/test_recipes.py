@@ -24,7 +24,12 @@ HGQ = {
     "recipe": "hgq", "epochs": 10, "batch_size": 16, "learning_rate": 0.03, "bits0": 4, "keep": 2,
     "beta": {"from": 1e-5, "to": 1e-2},
 }  # fmt: skip
-FIXED = {"recipe": "fixed", "epochs": 3, "precisions": [{"total_bits": 6}, {"total_bits": 8, "integer_bits": 4}], "keep": 2}
+FIXED = {
+    "recipe": "fixed",
+    "epochs": 3,
+    "precisions": [{"total_bits": 6}, {"total_bits": 8, "integer_bits": 4}],
+    "keep": 2,
+}
 IMP = {
     "recipe": "imp", "warmup_epochs": 2, "rounds": 3, "epochs": 2, "fraction": 0.3, "keep": 2, "io_bits": 8,
     "precisions": [{"total_bits": 6}],

@@ -31,7 +31,10 @@ firmware: {verify: {samples: 500}}
 def write_experiment(directory: Path, text: str = EXPERIMENT) -> Path:
     x, y = blobs(900, seed=4)
     rows = ["a,b,c,d,e,f,kind"]
-    rows += [",".join([*(f"{v:.5f}" for v in row), ("up", "down", "strange")[label]]) for row, label in zip(x, y, strict=True)]
+    rows += [
+        ",".join([*(f"{v:.5f}" for v in row), ("up", "down", "strange")[label]])
+        for row, label in zip(x, y, strict=True)
+    ]
     (directory / "events.csv").write_text("\n".join(rows) + "\n")
     path = directory / "experiment.yaml"
     path.write_text(text)

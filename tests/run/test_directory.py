@@ -32,7 +32,9 @@ def test_the_same_configuration_opens_the_run_again_also_with_other_workers(tmp_
 
 def test_another_configuration_is_refused_with_what_differs(tmp_path):
     begin(tmp_path)
-    with pytest.raises(RunError, match=r"holds a run of another configuration; different are: search.seed, target.clock"):
+    with pytest.raises(
+        RunError, match=r"holds a run of another configuration; different are: search.seed, target.clock"
+    ):
         begin(tmp_path, "search.seed=9", "target.clock_period_ns=4.0")
 
 

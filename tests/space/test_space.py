@@ -27,7 +27,9 @@ genes = st.builds(
 )
 numbers = st.one_of(
     st.builds(FloatNumbers),
-    st.builds(FixedNumbers, total_bits=st.integers(2, 16), granularity=st.sampled_from(["tensor", "channel", "weight"])),
+    st.builds(
+        FixedNumbers, total_bits=st.integers(2, 16), granularity=st.sampled_from(["tensor", "channel", "weight"])
+    ),
     st.builds(HgqNumbers, beta=st.floats(1e-8, 1e-3), bits0=st.integers(2, 8)),
 )
 architectures = st.builds(
@@ -110,9 +112,7 @@ def test_choices_without_effect_do_not_make_another_genotype():
     found = space(WIDE)
     common = {"block0.depth": 1, "block0.units.0": 16, "block0.activation": "relu", "block0.normalization": "none"}
     common |= {"block0.dropout": 0.0, "block0.l1": 0.0}
-    keys = {
-        found.key(found.sample(optuna.trial.FixedTrial({**common, "block0.units.1": width}))) for width in (8, 64)
-    }
+    keys = {found.key(found.sample(optuna.trial.FixedTrial({**common, "block0.units.1": width}))) for width in (8, 64)}
     assert len(keys) == 1
 
 

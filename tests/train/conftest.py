@@ -15,7 +15,11 @@ NUMBERS = {"float": FloatNumbers(), "hgq": HgqNumbers(beta=1e-6, bits0=5)}
 
 def architecture(mode: str, **genes) -> Architecture:
     return Architecture(
-        input_shape=(6,), n_outputs=3, blocks=(MlpGenes(units=(8,), **genes),), numbers=NUMBERS[mode], learning_rate=0.01
+        input_shape=(6,),
+        n_outputs=3,
+        blocks=(MlpGenes(units=(8,), **genes),),
+        numbers=NUMBERS[mode],
+        learning_rate=0.01,
     )
 
 

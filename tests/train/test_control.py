@@ -58,7 +58,9 @@ def test_plateau_lowers_the_rate_after_patience_and_not_below_its_floor():
 
 
 @pytest.mark.parametrize("make", [lambda: Plateau(1.0, 0.5, 2, 0.01), lambda: TargetEbops(1000, 1e-6)])
-@given(logs=st.lists(st.tuples(st.floats(0.1, 9), st.integers(1, 10**6)), min_size=2, max_size=12), cut=st.integers(0, 11))
+@given(
+    logs=st.lists(st.tuples(st.floats(0.1, 9), st.integers(1, 10**6)), min_size=2, max_size=12), cut=st.integers(0, 11)
+)
 def test_a_control_restored_from_json_goes_on_as_if_it_had_not_stopped(make, logs, cut):
     whole, first = make(), make()
     for i, (loss, ebops) in enumerate(logs):
@@ -92,7 +94,12 @@ def test_beta_stays_within_its_bounds(history):
 
 @pytest.mark.parametrize(
     ("schedule", "kind"),
-    [("constant", Constant), ("cosine", Cosine), ({"name": "restarts", "period_epochs": 2}, Restarts), ("plateau", Plateau)],
+    [
+        ("constant", Constant),
+        ("cosine", Cosine),
+        ({"name": "restarts", "period_epochs": 2}, Restarts),
+        ("plateau", Plateau),
+    ],
 )
 def test_every_configured_schedule_has_a_control(schedule, kind):
     raw = {"version": 1, "name": "x", "data": {"name": "jets-hlf"}, "search": {"schedule": schedule}}

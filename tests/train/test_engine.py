@@ -18,7 +18,8 @@ def _values(variables) -> dict[str, np.ndarray]:
 
 
 @pytest.mark.parametrize(
-    ("mode", "genes"), [("float", {"normalization": "batch", "dropout": 0.2}), ("hgq", {}), ("hgq", {"normalization": "batch"})]
+    ("mode", "genes"),
+    [("float", {"normalization": "batch", "dropout": 0.2}), ("hgq", {}), ("hgq", {"normalization": "batch"})],
 )
 def test_weights_and_states_equal_those_of_fit(mode, genes):
     import keras

@@ -31,7 +31,9 @@ def plan(epochs: int = 6, **changes) -> Plan:
 
 def run(engine: Engine, chosen: Plan, path: Path | None = None, progress=lambda *_: None):
     trackers = [KeepBest("accuracy"), KeepFront("accuracy", "ebops")]
-    state, history = fit(engine, engine.state(), TRAIN, VALIDATION, chosen, trackers=trackers, path=path, progress=progress)
+    state, history = fit(
+        engine, engine.state(), TRAIN, VALIDATION, chosen, trackers=trackers, path=path, progress=progress
+    )
     return state, history, trackers
 
 
@@ -131,7 +133,9 @@ def test_a_checkpoint_of_another_model_is_refused(hgq_engine, tmp_path):
 
 def test_a_loss_that_is_not_finite_ends_the_training_with_its_reason(hgq_engine):
     bad = Rows(np.full_like(TRAIN.x, np.nan), TRAIN.y)
-    with pytest.raises(TrainingError, match=r"the loss became nan in epoch 0, step 0 of 4, at learning rate 0.01; lower"):
+    with pytest.raises(
+        TrainingError, match=r"the loss became nan in epoch 0, step 0 of 4, at learning rate 0.01; lower"
+    ):
         fit(hgq_engine, hgq_engine.state(), bad, VALIDATION, plan())
 
 

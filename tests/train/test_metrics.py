@@ -71,5 +71,7 @@ def test_auto_is_the_usual_metric():
 
 
 def test_a_metric_of_another_task_is_refused():
-    with pytest.raises(ConfigError, match=r"'fidelity' is not defined for a classification task; choose one of accuracy"):
+    with pytest.raises(
+        ConfigError, match=r"'fidelity' is not defined for a classification task; choose one of accuracy"
+    ):
         check_metric("fidelity", "classification")

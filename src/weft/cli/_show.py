@@ -6,31 +6,40 @@ from typing import Any
 
 
 def designs(summary: dict[str, Any]) -> None:
-    """Print the designs of a summary."""
+    """Print the designs of a summary; the heads of the columns say unit and stage."""
     from rich.console import Console
     from rich.table import Table
 
-    console = Console()
-    if not summary["designs"]:
+    console, found = Console(), summary["designs"]
+    if not found:
         console.print("no designs yet")
         return
-    metrics = list(dict.fromkeys(name for design in summary["designs"] for name in design["metrics"]))[:2]
-    table = Table(title=f"{summary['name']}: {len(summary['designs'])} designs, test split", title_justify="left")
+    metrics = list(dict.fromkeys(name for design in found for name in design["metrics"]))[:1]
+    table = Table(title=f"{summary['name']}: {len(found)} designs", title_justify="left")
     table.add_column("design")
-    for name in (*metrics, "LUT", "FF", "latency", "EBOPs", "verification"):
-        table.add_column(name, justify="right")
-    for design in summary["designs"]:
-        cost = design["cost"]
+    for name in metrics:
+        table.add_column(f"{name}\ntest", justify="right")
+    for name, head, unit in _COSTS:
+        stages = {design["cost"][name]["stage"] for design in found if name in design["cost"]}
+        table.add_column(f"{head}\n{unit}{', '.join(sorted(stages)) or 'not run'}", justify="right")
+    table.add_column("verified\nmismatches / samples", justify="right")
+    for design in found:
         table.add_row(
             design["id"],
             *(_metric(design["metrics"].get(name)) for name in metrics),
-            _quantity(cost.get("lut")),
-            _quantity(cost.get("ff")),
-            _latency(cost),
-            _quantity(cost.get("ebops")),
+            *(_quantity(design["cost"].get(name)) for name, *_ in _COSTS),
             _verdict(design["verification"]),
         )
     console.print(table)
+
+
+_COSTS = (
+    ("lut", "LUT", ""),
+    ("ff", "FF", ""),
+    ("latency_cycles", "latency", "cycles, "),
+    ("latency_ns", "latency", "ns, "),
+    ("ebops", "EBOPs", ""),
+)
 
 
 def _metric(entry: dict[str, Any] | None) -> str:
@@ -40,22 +49,13 @@ def _metric(entry: dict[str, Any] | None) -> str:
 
 
 def _quantity(entry: dict[str, Any] | None) -> str:
-    if entry is None or entry["value"] is None:
-        return "-"
-    return f"{entry['value']:,.0f} ({entry['stage']})"
-
-
-def _latency(cost: dict[str, Any]) -> str:
-    if "latency_cycles" not in cost:
-        return "-"
-    cycles, ns = cost["latency_cycles"], cost["latency_ns"]
-    return f"{cycles['value']:.0f} cycles, {ns['value']:g} ns ({ns['stage']})"
+    return "-" if entry is None or entry["value"] is None else f"{entry['value']:,g}"
 
 
 def _verdict(verification: dict[str, Any] | None) -> str:
     if verification is None:
         return "not run"
-    return f"{verification['status']}, {verification['mismatches']} of {verification['samples']:,} differ"
+    return f"{verification['status']}, {verification['mismatches']} / {verification['samples']:,}"
 
 
 def trials(rows: list[dict[str, Any]], columns: list[str]) -> None:

@@ -55,17 +55,9 @@ def _models(path: Path) -> list[Path]:
 
 
 def _estimate(path: Path, part: str, clock_period_ns: float) -> dict[str, Any]:
-    from weft._backend import set_backend
     from weft.cost import costs_of
     from weft.objectives import COSTS
+    from weft.run.design import load_model
 
-    set_backend()
-    import hgq  # noqa: F401 - registers the layers of the model
-    import keras
-
-    try:
-        model = keras.models.load_model(path, compile=False)
-    except (ValueError, TypeError, OSError) as error:
-        raise ConfigError(f"{path} cannot be read as a Keras model of HGQ2 layers: {error}") from error
-    costs = costs_of(model, COSTS, part, clock_period_ns)
+    costs = costs_of(load_model(path), COSTS, part, clock_period_ns)
     return {name: quantity.model_dump(mode="json") for name, quantity in costs.items()}

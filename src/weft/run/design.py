@@ -8,10 +8,9 @@ from typing import Any
 import numpy as np
 
 from weft import atomic
+from weft.errors import ConfigError
 from weft.run.directory import Design, Run
 from weft.run.parallel import Report
-
-STEPS = ("model", "Verilog", "verification", "synthesis")
 
 
 def compress_job(job: dict[str, Any], report: Report) -> list[str]:
@@ -54,60 +53,75 @@ def save_model(path: Path, model: Any) -> None:
     temporary.unlink()
 
 
-def hardware_job(job: dict[str, Any], report: Report) -> dict[str, Any]:
-    """Build, verify, measure and synthesise one design; steps whose result is there already are left out.
+def hardware_job(job: dict[str, Any], report: Report) -> None:
+    """Build, verify, measure and synthesise one design; a step whose result is there already is left out.
 
     `job` holds `run` (the directory), `design` (the id), and `steps` (of `build`, `verify`, `synth`).
     """
-    from weft._backend import set_backend
+    run = Run(job["run"])
+    design, steps = run.design(job["design"]), job["steps"]
+    missing = [step for step in steps if design.read(RESULTS[step]) is None]
+    for done, step in enumerate(missing):
+        report(done, len(missing), step)
+        _STEPS[step](run, design)
 
-    set_backend()
-    import keras
 
+def _build(run: Run, design: Design) -> None:
     from weft.adder_graph import AdderGraph
     from weft.cost import costs_of
-    from weft.data import load
-    from weft.firmware import synthesise, verify, write_project
+    from weft.firmware import emit
     from weft.objectives import COSTS
 
-    run = Run(job["run"])
-    experiment, target, design = run.experiment, run.experiment.target, run.design(job["design"])
-    steps, config = job["steps"], run.experiment.firmware
-    report(0, len(STEPS), "loading")
-    import hgq  # noqa: F401 - registers the layers that the model is made of
+    target, model = run.experiment.target, load_model(design.model)
+    graph = AdderGraph.from_model(model)
+    graph.save(design.graph)
+    emit(graph, design.firmware, target.part, target.clock_period_ns)
+    costs = costs_of(model, COSTS, target.part, target.clock_period_ns, graph=graph)
+    design.write("cost.json", {name: quantity.model_dump(mode="json") for name, quantity in costs.items()})
 
-    model = keras.models.load_model(design.model, compile=False)
-    if "build" in steps and design.read("cost.json") is None:
-        graph = AdderGraph.from_model(model)
-        write_project(graph, design.firmware, part=target.part, clock_period_ns=target.clock_period_ns)
-        costs = costs_of(model, COSTS, target.part, target.clock_period_ns, graph=graph)
-        design.write("cost.json", {name: quantity.model_dump(mode="json") for name, quantity in costs.items()})
-    report(1, len(STEPS), "Verilog written")
-    verdict: dict[str, Any] = {}
-    if "verify" in steps:
-        if design.read("verification.json") is None:
-            dataset = load(experiment.data)
-            test = dataset.test()
-            design.write("metrics.json", measure(model, dataset, test, design))
-            real = test.x
-            if len(real) < config.verify.samples:
-                real = np.concatenate([real, dataset.validation.x, dataset.train.x])
-            found = verify(
-                model,
-                AdderGraph.load(design.firmware / "model" / "comb.json.gz"),
-                design.firmware,
-                real[: config.verify.samples],
-                extremes=config.verify.extremes,
-            )
-            design.write("verification.json", found.model_dump(mode="json"))
-        verdict = design.read("verification.json")
-        report(2, len(STEPS), f"{verdict['status']} on {verdict['samples']} samples")
-    if "synth" in steps and config.synth == "yosys" and design.read("synthesis.json") is None:
-        timeout = 60.0 * config.synth_timeout_minutes
-        found = synthesise(design.firmware, part=target.part, timeout_s=timeout)
-        design.write("synthesis.json", {name: quantity.model_dump(mode="json") for name, quantity in found.items()})
-    report(4, len(STEPS), "synthesised")
-    return verdict
+
+def _verify(run: Run, design: Design) -> None:
+    from weft.adder_graph import AdderGraph
+    from weft.data import load
+    from weft.firmware import Project, Simulator, verify
+
+    config, model, dataset = run.experiment.firmware.verify, load_model(design.model), load(run.experiment.data)
+    test = dataset.test()
+    design.write("metrics.json", measure(model, dataset, test, design))
+    real = test.x
+    if len(real) < config.samples:
+        real = np.concatenate([real, dataset.validation.x, dataset.train.x])
+    simulator = Simulator(Project.open(design.firmware))
+    found = verify(model, AdderGraph.load(design.graph), simulator, real[: config.samples], extremes=config.extremes)
+    design.write("verification.json", {**found.model_dump(mode="json"), "sentence": found.sentence})
+
+
+def _synthesise(run: Run, design: Design) -> None:
+    from weft.firmware.synth import synthesise
+
+    config = run.experiment.firmware
+    found = synthesise(design.firmware, run.experiment.target.part, timeout_s=60.0 * config.synth_timeout_minutes)
+    design.write("synthesis.json", {name: quantity.model_dump(mode="json") for name, quantity in found.items()})
+
+
+_STEPS = {"build": _build, "verify": _verify, "synth": _synthesise}
+RESULTS = {"build": "cost.json", "verify": "verification.json", "synth": "synthesis.json"}
+"""The steps from a design to measured firmware, in order, and the file that each leaves when it is done."""
+
+
+def load_model(path: Path) -> Any:
+    """Read a finalised model.
+
+    Raises:
+        ConfigError: The file is no Keras model of HGQ2 layers.
+    """
+    import hgq  # noqa: F401 - registers the layers of the model
+    import keras
+
+    try:
+        return keras.models.load_model(path, compile=False)
+    except (ValueError, TypeError, OSError) as error:
+        raise ConfigError(f"{path} cannot be read as a Keras model of HGQ2 layers: {error}") from error
 
 
 def measure(model: Any, dataset: Any, test: Any, design: Design) -> dict[str, Any]:

@@ -35,6 +35,11 @@ class Design:
         return self.path / "model.keras"
 
     @property
+    def graph(self) -> Path:
+        """The adder graph of the model."""
+        return self.path / "graph.json.gz"
+
+    @property
     def firmware(self) -> Path:
         """The firmware project."""
         return self.path / "firmware"

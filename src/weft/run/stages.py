@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from weft import atomic
 from weft.errors import BudgetError, RunError, VerificationError
 from weft.lock import RunLock
+from weft.run.design import RESULTS
 from weft.run.directory import DATA, SELECTION, SUMMARY, Run
 from weft.run.parallel import run_jobs
 from weft.run.summary import summarize
@@ -22,8 +23,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-STAGES = ("data", "search", "select", "compress", "build", "verify", "synth", "report")
-"""All stages of `weft run`, in order."""
+STAGES = ("data", "search", "select", "compress", "firmware", "report")
+"""All stages of `weft run`, in order; `firmware` is `build`, `verify` and `synth` of each design in one process."""
 
 Bars = Callable[[str], AbstractContextManager[Progress]]
 """Opens a progress display for a stage of the given title."""
@@ -153,37 +154,33 @@ def _compress_job(run: Run, results: SearchResults, number: int) -> dict[str, An
     return {"run": str(run.path), "trial": number, "genotype": trial.genotype, "weights": trial.weights[0]}
 
 
-def _hardware(run: Run, bars: Bars, title: str, step: str) -> dict[str, Any]:
+def _hardware(run: Run, bars: Bars, title: str, steps: Sequence[str]) -> None:
     designs = run.designs()
     if not designs:
         raise RunError(f"{run.path} has no designs yet; run 'weft compress {run.path}' first")
-    jobs = {design.id: {"run": str(run.path), "design": design.id, "steps": [step]} for design in designs}
+    if "build" not in steps and any(design.read("cost.json") is None for design in designs):
+        raise RunError(f"{run.path} has designs without firmware; run 'weft build {run.path}' first")
+    if run.experiment.firmware.synth == "none":
+        steps = [step for step in steps if step != "synth"]
+    jobs = {
+        design.id: {"run": str(run.path), "design": design.id, "steps": list(steps)}
+        for design in designs
+        if any(design.read(RESULTS[step]) is None for step in steps)
+    }
     with bars(title) as progress:
-        return run_jobs("weft.run.design:hardware_job", jobs, n_workers(run), run.path / "logs" / step, progress)
+        run_jobs("weft.run.design:hardware_job", jobs, n_workers(run), run.path / "logs" / title, progress)
+    if "verify" in steps:
+        _require_exact(run)
 
 
-def _build(run: Run, bars: Bars) -> None:
-    _hardware(run, bars, "build", "build")
-
-
-def _verify(run: Run, bars: Bars) -> None:
-    _hardware(run, bars, "verify", "verify")
+def _require_exact(run: Run) -> None:
     wrong = {d.id: v for d in run.designs() if (v := d.read("verification.json"))["status"] != "exact"}
     if wrong:
-        lines = [
-            f"  {name}: {v['mismatches']} mismatches in {v['samples']} samples"
-            + (f", first in layer {v['first_diverging_layer']}" if v.get("first_diverging_layer") else "")
-            for name, v in wrong.items()
-        ]
+        lines = [f"  {name}: {verdict['sentence']}" for name, verdict in wrong.items()]
+        total = len(run.designs())
         raise VerificationError(
-            "\n".join(
-                [f"{len(wrong)} of {len(run.designs())} designs do not compute what their model computes:", *lines]
-            )
+            "\n".join([f"{len(wrong)} of {total} designs do not compute what their model computes:", *lines])
         )
-
-
-def _synth(run: Run, bars: Bars) -> None:
-    _hardware(run, bars, "synthesise", "synth")
 
 
 def _report(run: Run, bars: Bars) -> None:
@@ -198,9 +195,10 @@ _STAGES: dict[str, Callable[[Run, Bars], None]] = {
     "search": _search,
     "select": _select,
     "compress": _compress,
-    "build": _build,
-    "verify": _verify,
-    "synth": _synth,
+    "firmware": lambda run, bars: _hardware(run, bars, "firmware", tuple(RESULTS)),
+    "build": lambda run, bars: _hardware(run, bars, "build", ("build",)),
+    "verify": lambda run, bars: _hardware(run, bars, "verify", ("verify",)),
+    "synth": lambda run, bars: _hardware(run, bars, "synth", ("synth",)),
     "report": lambda run, bars: None,  # written last, by `execute`, when the status is known
 }
 

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 Penalty = Callable[[Mapping[str, Tensor]], Tensor]
 """Takes the trainable variables by path, returns a scalar that is added to the loss."""
 
+
 def loss_for(name: str, task: Task) -> keras.losses.Loss:
     """Return the Keras loss of a name (`auto` takes the task's usual one); targets are (n,) or (n, k), outputs (n, k).
 

