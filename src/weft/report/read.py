@@ -1,0 +1,251 @@
+"""What a run directory holds, read once: the files of stages that have not run are None or empty here."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from weft import atomic
+from weft.config import Experiment
+from weft.config.training import METRICS_OF_TASK
+from weft.report.layers import LayerBits, bits_of
+from weft.run.directory import CONFIG, DATA, ENVIRONMENT, RESOLVED, SELECTION, SUMMARY
+
+if TYPE_CHECKING:
+    from weft.run import Run
+    from weft.run.directory import Design
+    from weft.search.results import SearchResults, TrialRecord
+    from weft.types import Task
+
+QuantityJson = Mapping[str, Any]
+"""A `weft.types.Quantity` as it stands in a file."""
+
+Row = dict[str, float | str]
+"""One epoch or round of a trail; numbers where the file has numbers, and no entry where it has none."""
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """What a design puts out for the test rows: logits (n, k), and the truth as the data set has it."""
+
+    outputs: np.ndarray
+    y: np.ndarray
+
+
+@dataclass(frozen=True)
+class DesignContent:
+    """One design.
+
+    Attributes:
+        id: Its name.
+        trial: Number of the trial it comes from; None where that is not recorded.
+        recipe: How it was compressed.
+        point: Where on the trail it lies.
+        architecture: In words.
+        metrics: Of the finalised model by split, name to `{"value", "std", "error", "n"}`.
+        trained: Numbers on validation at the time of training.
+        estimates: Quantities before synthesis.
+        synthesis: Quantities after it.
+        verification: A `weft.firmware.verify.Verification` as JSON.
+        trail: Rows of `trail.csv`.
+        predictions: On the test rows.
+        layers: Bits of the finalised model.
+    """
+
+    id: str
+    trial: int | None
+    recipe: str | None
+    point: str
+    architecture: str
+    metrics: Mapping[str, Mapping[str, Mapping[str, Any]]]
+    trained: Mapping[str, float]
+    estimates: Mapping[str, QuantityJson]
+    synthesis: Mapping[str, QuantityJson]
+    verification: Mapping[str, Any] | None
+    trail: list[Row] = field(repr=False)
+    predictions: Predictions | None = field(repr=False)
+    layers: list[LayerBits] = field(repr=False)
+
+    def quantity(self, name: str) -> QuantityJson | None:
+        """Return a quantity with a value at the strongest stage there is."""
+        for found in (self.synthesis.get(name), self.estimates.get(name)):
+            if found is not None and found["value"] is not None:
+                return found
+        return None
+
+    def test(self, name: str) -> Mapping[str, Any] | None:
+        """Return a metric of the test rows, `{"value", "error", "n"}`."""
+        return self.metrics.get("test", {}).get(name)
+
+
+@dataclass(frozen=True)
+class SearchContent:
+    """The search: its results, and the keys of the genotypes that were given as baselines."""
+
+    results: SearchResults
+    baselines: frozenset[str]
+
+    @cached_property
+    def front(self) -> tuple[TrialRecord, ...]:
+        """The trials that none dominates; none before the first trial is complete."""
+        return self.results.front() if self.results.evaluated else ()
+
+
+@dataclass(frozen=True)
+class Content:
+    """Everything that the report says about a run.
+
+    Attributes:
+        experiment: The resolved configuration.
+        status: As in `summary.json`; `running` where there is none yet.
+        seconds: Wall time so far, if a stage has ended.
+        notes: Of the summary.
+        data: Summary of the data set.
+        environment: Machine and versions.
+        config: The experiment file as it was written.
+        resolved: The same with every default.
+        events: Of the log.
+        search: The search.
+        selection: The picked trials, `{"number", "reason"}`.
+        designs: The most accurate first.
+    """
+
+    experiment: Experiment
+    status: str
+    seconds: float | None
+    notes: tuple[str, ...]
+    data: Mapping[str, Any] | None
+    environment: Mapping[str, Any] | None
+    config: str | None
+    resolved: str
+    events: list[Mapping[str, Any]]
+    search: SearchContent | None
+    selection: list[Mapping[str, Any]]
+    designs: list[DesignContent]
+
+    @property
+    def task(self) -> Task:
+        """What is learnt; as the data say, or as the metrics do where the data are not there yet."""
+        if self.data is not None:
+            return self.data["task"]
+        return self.experiment.data.known_task or "classification"
+
+    @property
+    def metric(self) -> str:
+        """The metric that designs are ranked by: the one training watched, else the search's, else the usual one."""
+        return _metric(self.experiment, self.task)
+
+
+def read_content(run: Run) -> Content:
+    """Read a run directory."""
+    summary = _json(run.path / SUMMARY) or {}
+    data = _json(run.path / DATA)
+    content = Content(
+        experiment=run.experiment,
+        status=summary.get("status", "running"),
+        seconds=summary.get("seconds"),
+        notes=tuple(summary.get("notes", ())),
+        data=data,
+        environment=_json(run.path / ENVIRONMENT),
+        config=_text(run.path / CONFIG),
+        resolved=(run.path / RESOLVED).read_text(),
+        events=run.events(),
+        search=_search(run.path),
+        selection=_json(run.path / SELECTION) or [],
+        designs=[_design(design) for design in run.designs()],
+    )
+    content.designs.sort(key=lambda design: (_loss(design, content.metric), design.id))
+    return content
+
+
+def _metric(experiment: Experiment, task: Task) -> str:
+    asked = (getattr(experiment.compress, "metric", "auto"), experiment.search.metric, *experiment.search.objectives)
+    known = METRICS_OF_TASK[task]
+    return next((name for name in asked if name in known), known[0])
+
+
+def _loss(design: DesignContent, metric: str) -> float:
+    from weft.objectives import OBJECTIVES
+
+    found = design.test(metric)
+    value = found["value"] if found else design.trained.get(metric)
+    return float("inf") if value is None else OBJECTIVES[metric].loss(value)
+
+
+def _search(directory: Path) -> SearchContent | None:
+    from weft.search.results import collect
+    from weft.search.study import open_to_read
+
+    studies = open_to_read(directory)
+    if studies is None:
+        return None
+    return SearchContent(collect(*studies), frozenset(studies[0].user_attrs["identity"].get("baselines", ())))
+
+
+def _design(design: Design) -> DesignContent:
+    training = design.read("training.json") or {}
+    trial = training.get("trial")
+    return DesignContent(
+        id=design.id,
+        trial=trial,
+        recipe=training.get("recipe"),
+        point=design.id.removeprefix(f"t{trial:03d}-") if trial is not None else design.id,
+        architecture=describe(design.read("architecture.json")),
+        metrics=design.read("metrics.json") or {},
+        trained=training.get("log", {}),
+        estimates=design.read("cost.json") or {},
+        synthesis=design.read("synthesis.json") or {},
+        verification=design.read("verification.json"),
+        trail=_trail(design.path / "trail.csv"),
+        predictions=_predictions(design.path / "predictions.npz"),
+        layers=bits_of(design.model),
+    )
+
+
+def describe(genotype: Mapping[str, Any] | None) -> str:
+    """Return a genotype in words; one that is not weft's own, of a plug-in, as name=value pairs."""
+    from pydantic import ValidationError
+
+    from weft.space.architecture import parse
+
+    if genotype is None:
+        return "–"
+    try:
+        return parse(dict(genotype)).describe()
+    except ValidationError:
+        return ", ".join(f"{name}={value}" for name, value in genotype.items())
+
+
+def _trail(path: Path) -> list[Row]:
+    text = _text(path)
+    if text is None:
+        return []
+    return [{k: _cell(v) for k, v in row.items() if k and v} for row in csv.DictReader(text.splitlines())]
+
+
+def _cell(text: str) -> float | str:
+    try:
+        return float(text)
+    except ValueError:
+        return text
+
+
+def _predictions(path: Path) -> Predictions | None:
+    if not path.exists():
+        return None
+    with np.load(path) as archive:
+        return Predictions(archive["outputs"], archive["y"])
+
+
+def _json(path: Path) -> Any:
+    return atomic.read_json(path) if path.exists() else None
+
+
+def _text(path: Path) -> str | None:
+    return path.read_text() if path.exists() else None

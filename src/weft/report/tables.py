@@ -1,0 +1,354 @@
+"""The tables of the report as cells: each number with its unit, its stage, and a title that names its source."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import zip_longest
+from typing import TYPE_CHECKING, Any
+
+from weft.objectives import OBJECTIVES
+from weft.report.read import Content, DesignContent, QuantityJson, SearchContent, describe
+from weft.report.text import GAP, LEVELS, NOT_YET, duration, grouped, label, metric, number, of_trial, plural, unit
+from weft.report.text import provenance as origin
+from weft.report.verdict import over_budget
+
+if TYPE_CHECKING:
+    from weft.search.results import TrialRecord
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One cell.
+
+    Attributes:
+        text: What is read first.
+        sub: Smaller text below it.
+        title: Where the number is from; shown on hover.
+        sort: What the column is sorted by; None goes last.
+        tone: `good`, `bad`, `weak` (an estimate) or `none` (not there).
+        href: Where it leads to, within the page.
+    """
+
+    text: str
+    sub: str = ""
+    title: str = ""
+    sort: float | str | None = None
+    tone: str = ""
+    href: str = ""
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column; `unit` stands below the label, `order` says that the rows are sorted by it, and how."""
+
+    label: str
+    unit: str = ""
+    title: str = ""
+    numeric: bool = True
+    order: str = ""
+
+
+@dataclass(frozen=True)
+class Table:
+    """Columns, and rows of as many cells."""
+
+    columns: list[Column]
+    rows: list[list[Cell]]
+
+
+NBSP = "\u00a0"
+
+MISSING = Cell("–", NOT_YET, tone="none")
+
+SHORT = {"efficiency": "Sig. eff."}
+"""Heads of columns that would be wider than their numbers."""
+
+DESIGN_QUANTITIES = ("lut", "ff", "dsp", "carry")
+"""The resources of the main table."""
+
+
+def designs_table(content: Content) -> Table:
+    """Return the main table: one design a row, the most accurate first."""
+    names = _metrics(content)
+    period = content.experiment.target.clock_period_ns
+    columns = [
+        Column("Design", numeric=False),
+        Column("Architecture", "compression recipe", numeric=False),
+        *(_metric_column(name, is_first=name == content.metric) for name in names),
+        *(Column(label(name), "count") for name in DESIGN_QUANTITIES),
+        Column("Latency", f"cycles; ns at {number(period)}{GAP}ns", "register to register, at the clock asked for"),
+        Column("II", "cycles", "initiation interval: clock cycles between two inputs"),
+        Column("EBOPs", "bit operations", OBJECTIVES["ebops"].doc),
+        Column("Verification", "samples, mismatches, levels", numeric=False),
+    ]
+    return Table(columns, [_design_row(content, design, names, period) for design in content.designs])
+
+
+def _metric_column(name: str, is_first: bool) -> Column:
+    order = {"max": "descending", "min": "ascending"}[OBJECTIVES[name].direction] if is_first else ""
+    where = f"{unit(name)}, test".removeprefix(", ")
+    return Column(SHORT.get(name, label(name)), where, OBJECTIVES[name].doc, order=order)
+
+
+def _metrics(content: Content) -> list[str]:
+    present = {name for design in content.designs for name in (*design.metrics.get("test", {}), *design.trained)}
+    rest = [name for name in OBJECTIVES if name in present and OBJECTIVES[name].kind == "metric"]
+    return list(dict.fromkeys([content.metric, *rest]))
+
+
+def _design_row(content: Content, design: DesignContent, names: Sequence[str], period: float) -> list[Cell]:
+    over = over_budget(content, design)
+    origin_of = f"trial {design.trial}" if design.trial is not None else ""
+    first = Cell(design.id, origin_of, sort=design.id, href=f"#design-{design.id}")
+    if over:
+        first = Cell(design.id, "over budget: " + ", ".join(over), sort=design.id, tone="bad", href=first.href)
+    return [
+        first,
+        Cell(design.architecture, f"recipe {design.recipe}" if design.recipe else "", sort=design.architecture),
+        *(_metric_cell(design, name) for name in names),
+        *(_quantity_cell(design, name) for name in DESIGN_QUANTITIES),
+        _latency_cell(design, period),
+        _ii_cell(design),
+        _quantity_cell(design, "ebops"),
+        verification_cell(design),
+    ]
+
+
+def _metric_cell(design: DesignContent, name: str) -> Cell:
+    found = design.test(name)
+    validation = design.metrics.get("validation", {}).get(name)
+    if found is None:
+        if name not in design.trained:
+            return MISSING
+        value = metric(name, design.trained[name])
+        return Cell("–", f"validation {value}", f"test: {NOT_YET}; validation, in training: {value}", tone="none")
+    title = f"{label(name)} {metric(name, found['value'], found.get('error'))} on {grouped(found['n'])} test rows"
+    title += "; ±: statistical error of a share of that many rows" if found.get("error") else ""
+    title += "; source: predictions of the finalised model"
+    sub = f"val. {metric(name, validation['value'])}" if validation else ""
+    return Cell(metric(name, found["value"], found.get("error")), sub, title, found["value"])
+
+
+def _quantity_cell(design: DesignContent, name: str) -> Cell:
+    made, estimated = design.synthesis.get(name), design.estimates.get(name)
+    if made is None and estimated is None:
+        return MISSING
+    title = " | ".join(origin(name, one) for one in (made, estimated) if one is not None)
+    best = design.quantity(name)
+    if best is None:
+        return Cell("–", "no value", title, tone="none")
+    sub = best["stage"]
+    if best is made and estimated is not None and estimated["value"] is not None:
+        sub = f"{estimated['stage']} {number(estimated['value'])}"
+    return Cell(number(best["value"]), sub, title, best["value"], "" if best is made else "weak")
+
+
+def _latency_cell(design: DesignContent, period: float) -> Cell:
+    cycles, ns = design.quantity("latency_cycles"), design.quantity("latency_ns")
+    if cycles is None:
+        return MISSING
+    time = ns["value"] if ns is not None else cycles["value"] * period
+    title = (
+        f"{origin('latency_cycles', cycles)}; register to register | {number(time)} ns = {number(cycles['value'])} "
+        f"cycles × {number(period)} ns, the clock period asked for: no routed timing"
+    )
+    measured = ((design.verification or {}).get("latency_cycles") or {}).get("measured")
+    if measured is not None:
+        title += f" | measured in RTL simulation: {measured} cycles"
+    stage = "simulated" if measured == cycles["value"] else cycles["stage"]
+    return Cell(number(cycles["value"]), f"{number(time)}{GAP}ns, {stage}", title, cycles["value"])
+
+
+def _ii_cell(design: DesignContent) -> Cell:
+    estimated, measured = design.quantity("ii_cycles"), (design.verification or {}).get("ii_cycles")
+    if measured is not None:
+        return Cell(number(measured), "simulated", "II: cycles between inputs in the RTL simulation", measured)
+    if estimated is None:
+        return MISSING
+    return Cell(number(estimated["value"]), estimated["stage"], origin("ii_cycles", estimated), estimated["value"])
+
+
+def verification_cell(design: DesignContent) -> Cell:
+    """Return the verdict on one design: samples, mismatches, levels."""
+    found = design.verification
+    if found is None:
+        return MISSING
+    samples, levels = grouped(found["samples"]), _compared(found)
+    if found["status"] == "exact":
+        agreed = f"{samples}{NBSP}samples, 0{NBSP}mismatches; {levels}"
+        return Cell("✓ exact", agreed, verification_details(design), 0, "good")
+    layers = [pair["first_diverging_layer"] for pair in found["pairs"] if pair.get("first_diverging_layer")]
+    first = f", first in layer {layers[0]}" if layers else ""
+    wrong = f"{samples} samples, {plural(found['mismatches'], 'output')} differ{first}; {levels}"
+    return Cell("✗ mismatch", wrong, verification_details(design), found["mismatches"] or 1, "bad")
+
+
+def _compared(found: Mapping[str, Any]) -> str:
+    """Return the levels with a sign between neighbours: Keras ≠ adder graph = RTL."""
+    levels = [LEVELS.get(level, level) for level in found["levels"]]
+    signs = [" ≠ " if pair["mismatches"] else " = " for pair in found["pairs"]]
+    return "".join(word for pair in zip_longest(levels, signs, fillvalue="") for word in pair)
+
+
+def verification_details(design: DesignContent) -> str:
+    """Say what a design was verified with: the inputs, the simulated latency, and Keras' arithmetic."""
+    found = design.verification or {}
+    parts = []
+    if found.get("inputs"):
+        drawn = ", ".join(f"{grouped(count)} {kind}" for kind, count in found["inputs"].items())
+        parts.append(f"inputs: {drawn}; outputs compared bit for bit")
+    cycles = found.get("latency_cycles")
+    if cycles:
+        measured = "not measurable" if cycles["measured"] is None else f"{cycles['measured']} cycles"
+        parts.append(f"latency in simulation: {measured}, claimed: {cycles['claimed']} cycles")
+    if found.get("arithmetic"):
+        parts.append(f"Keras computed in {found['arithmetic']}")
+    return "; ".join(parts)
+
+
+def pairs_table(content: Content, design: DesignContent) -> Table | None:
+    """Return how neighbouring levels of one design compare; the same class only where there are classes."""
+    found = design.verification
+    if found is None:
+        return None
+    columns = [
+        Column("Levels", numeric=False),
+        Column("Outputs compared", "count"),
+        Column("Mismatches", "count"),
+        Column("Max. difference", "output unit"),
+        Column("Same class", "%", "share of inputs for which both levels choose the same class"),
+    ]
+    shown = 4 if content.task == "regression" else 5
+    return Table(columns[:shown], [_pair_row(pair)[:shown] for pair in found["pairs"]])
+
+
+def _pair_row(pair: QuantityJson) -> list[Cell]:
+    levels = " – ".join(LEVELS.get(level, level) for level in pair["levels"])
+    layer = pair.get("first_diverging_layer")
+    return [
+        Cell(levels, f"first in layer {layer}" if layer else ""),
+        Cell(number(pair["values"])),
+        Cell(number(pair["mismatches"]), tone="bad" if pair["mismatches"] else ""),
+        Cell(number(pair["max_difference"])),
+        Cell(f"{100 * pair['argmax_agreement']:.2f}"),
+    ]
+
+
+def resource_table(content: Content) -> Table:
+    """Return estimates beside synthesis: one design a row, with their ratio and the share of the part."""
+    designs = content.designs
+    part = content.experiment.target.part
+    both = [name for name in DESIGN_QUANTITIES if any(name in design.estimates for design in designs)]
+    made = list(dict.fromkeys(name for design in designs for name in design.synthesis if name not in both))
+    columns = [Column("Design", numeric=False)]
+    for name in both:
+        columns += [Column(label(name), "estimate"), Column(label(name), "synthesis")]
+        columns += [Column("Ratio", "estimate / synthesis"), Column("Share", "% of the part", part)]
+    columns += [Column(label(name), "synthesis", "count") for name in made]
+    rows = []
+    for design in designs:
+        row = [Cell(design.id, href=f"#design-{design.id}")]
+        for name in both:
+            row += [_estimate_cell(design, name), _made_cell(design, name)]
+            row += [_ratio_cell(design, name), _share_cell(content, design, name)]
+        rows.append(row + [_made_cell(design, name) for name in made])
+    return Table(columns, rows)
+
+
+def _estimate_cell(design: DesignContent, name: str) -> Cell:
+    found = design.estimates.get(name)
+    if found is None:
+        return MISSING
+    interval = ""
+    if found.get("low") is not None and found.get("high") is not None:
+        interval = f"{number(round(found['low']))} – {number(round(found['high']))}"
+    return Cell(number(found["value"]), interval, origin(name, found))
+
+
+def _made_cell(design: DesignContent, name: str) -> Cell:
+    found = design.synthesis.get(name)
+    return MISSING if found is None else Cell(number(found["value"]), title=origin(name, found))
+
+
+def _ratio_cell(design: DesignContent, name: str) -> Cell:
+    estimate, made = (stage.get(name, {}).get("value") for stage in (design.estimates, design.synthesis))
+    return Cell("–") if estimate is None or not made else Cell(f"{estimate / made:.2f}")
+
+
+def _share_cell(content: Content, design: DesignContent, name: str) -> Cell:
+    best, target = design.quantity(name), content.experiment.target
+    capacity = getattr(target.capacity, name, None)
+    if best is None or not capacity:
+        return Cell("–")
+    title = f"{best['stage']}: {number(best['value'])} of {grouped(capacity)} in {target.part}"
+    return Cell(f"{100 * best['value'] / capacity:.2g}", title=title)
+
+
+def trial_table(search: SearchContent) -> Table:
+    """Return all trials, in the order of proposal."""
+    trials = search.results.trials
+    names = list(dict.fromkeys([*search.results.objectives, *search.results.constraints]))
+    front = {trial.number for trial in search.front}
+    columns = [
+        Column("Trial"),
+        Column("State", numeric=False),
+        Column("Network", numeric=False),
+        *(Column(label(name), unit(name) or OBJECTIVES[name].unit, OBJECTIVES[name].doc) for name in names),
+        Column("Violation", "share of bound"),
+        Column("Time", "s"),
+    ]
+    rows = []
+    for trial in trials:
+        state = "on the front" if trial.number in front else trial.state
+        if trial.key in search.baselines:
+            state += ", baseline"
+        if trial.duplicate_of is not None:
+            state = f"same as {trial.duplicate_of}"
+        rows.append(
+            [
+                Cell(str(trial.number), sort=trial.number),
+                Cell(state, trial.reason or "", sort=state),
+                Cell(describe(trial.genotype), sort=describe(trial.genotype)),
+                *(_trial_cell(trial, name) for name in names),
+                Cell(number(trial.violation) if trial.state == "complete" else "–", sort=trial.violation),
+                Cell("–" if trial.seconds is None else f"{trial.seconds:.1f}", sort=trial.seconds),
+            ]
+        )
+    return Table(columns, rows)
+
+
+def _trial_cell(trial: TrialRecord, name: str) -> Cell:
+    value = trial.value(name)
+    if value is None:
+        return Cell("–")
+    quantity = trial.costs[name]["quantity"] if name in trial.costs else None
+    title = origin(name, quantity) if quantity else "mean over folds, validation rows"
+    text = of_trial(name, value, trial.std(name)).removesuffix(f"{GAP}{unit(name)}")
+    return Cell(text, title=title, sort=value)
+
+
+def failures(search: SearchContent) -> list[tuple[int, str, str]]:
+    """Return why trials failed: how often, the kind, the reason; the most frequent first."""
+    failed = [trial for trial in search.results.trials if trial.state == "failed" and trial.duplicate_of is None]
+    counted = Counter((trial.error_kind or "", trial.reason or "") for trial in failed)
+    return [(count, *what) for what, count in counted.most_common()]
+
+
+def stage_times(events: Iterable[QuantityJson]) -> Table:
+    """Return the time of each stage, all attempts together, from the log."""
+    ended = [event for event in events if event["event"] == "stage" and event.get("state") == "ends"]
+    seconds: dict[str, float] = {}
+    for event in ended:
+        seconds[event["name"]] = seconds.get(event["name"], 0.0) + event["seconds"]
+    times = Counter(event["name"] for event in ended)
+    columns = [Column("Stage", numeric=False), Column("Time"), Column("Attempts", "count")]
+    rows = [[Cell(n), Cell(duration(s), title=f"{s:g} s, log.jsonl"), Cell(str(times[n]))] for n, s in seconds.items()]
+    return Table(columns, rows)
+
+
+def sources(content: Content) -> list[str]:
+    """Return every pair of stage and source that the numbers of the designs have, in words."""
+    each = (one for d in content.designs for one in (*d.synthesis.values(), *d.estimates.values()))
+    return list(dict.fromkeys(f"{one['stage']}: {one['source']}" for one in each))

@@ -1,0 +1,179 @@
+"""The report in a real browser, offline: it runs without an error, asks for nothing, and fits the screen."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+
+import pytest
+
+DESKTOP, PHONE = {"width": 1280, "height": 900}, {"width": 390, "height": 844}
+
+CONTRAST = """() => {
+  const channel = (v) => (v /= 255, v <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4);
+  const light = (c) => 0.2126 * channel(c[0]) + 0.7152 * channel(c[1]) + 0.0722 * channel(c[2]);
+  const draw = document.createElement("canvas").getContext("2d", { willReadFrequently: true });
+  const parse = (text) => {
+    draw.clearRect(0, 0, 1, 1); draw.fillStyle = text; draw.fillRect(0, 0, 1, 1);
+    return [...draw.getImageData(0, 0, 1, 1).data];
+  };
+  const behind = (e) => {
+    for (; e; e = e.parentElement) { const c = parse(getComputedStyle(e).backgroundColor); if (c[3] === 255) return c; }
+    return parse("white");
+  };
+  const found = [];
+  for (const e of document.querySelectorAll("p, a, b, small, dt, dd, td, th, li, h1, h2, h3, span, svg text")) {
+    if (!e.textContent.trim() || e.closest("noscript") || !e.getClientRects().length) continue;
+    const style = getComputedStyle(e);
+    const [a, b] = [light(parse(e.closest("svg") ? style.fill : style.color)), light(behind(e))];
+    const ratio = (Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05);
+    if (ratio < 4.5) found.push([e.tagName, e.textContent.trim().slice(0, 40), ratio.toFixed(2)]);
+  }
+  return found;
+}"""
+
+
+@contextmanager
+def opened(browser, report, viewport=DESKTOP, scheme="light", **options):
+    """Open a report; what went wrong on the way is in the list `page.trouble`."""
+    context = browser.new_context(viewport=viewport, color_scheme=scheme, offline=True, **options)
+    page = context.new_page()
+    page.trouble = []
+    page.on("console", lambda message: page.trouble.append(message.text))
+    page.on("pageerror", lambda error: page.trouble.append(str(error)))
+    page.on("request", lambda request: None if request.url == uri else page.trouble.append(request.url))
+    uri = report.path.as_uri()
+    page.goto(uri)
+    page.wait_for_function("document.querySelectorAll('.plot .canvas svg').length > 0")
+    try:
+        yield page
+        assert page.trouble == []
+    finally:
+        context.close()
+
+
+def column(page, label):
+    """Return what stands in one column of the main table, the numbers first in each cell."""
+    heads = page.locator("#designs thead th").all_inner_texts()
+    index = next(i for i, head in enumerate(heads) if head.split("\n")[0] == label)
+    cells = page.locator(f"#designs tbody tr > :nth-child({index + 1})").all_inner_texts()
+    return [cell.split("\n")[0] for cell in cells]
+
+
+def number(text):
+    return float(text.split("±")[0].replace("\u202f", ""))
+
+
+def test_the_main_table_shows_the_numbers_of_the_run_best_first(browser, full):
+    with opened(browser, full) as page:
+        designs = {design.id: design for design in full.run.designs()}
+        ids = column(page, "Design")
+        assert set(ids) == set(designs)
+        shown = [number(text) for text in column(page, "LUT")]
+        assert shown == [designs[name].read("synthesis.json")["lut"]["value"] for name in ids]
+        accuracy = [designs[name].read("metrics.json")["test"]["accuracy"]["value"] for name in ids]
+        assert accuracy == sorted(accuracy, reverse=True)
+        assert [number(text) for text in column(page, "Accuracy")] == [round(100 * a, 1) for a in accuracy]
+
+
+def test_a_click_on_a_header_sorts_and_a_second_one_turns_round(browser, full):
+    with opened(browser, full) as page:
+        head = page.locator("#designs th", has=page.get_by_role("button", name="LUT", exact=True))
+        button = head.get_by_role("button")
+        button.click()
+        falling = [number(text) for text in column(page, "LUT")]
+        assert falling == sorted(falling, reverse=True)
+        assert head.get_attribute("aria-sort") == "descending"
+        button.focus()
+        page.keyboard.press("Enter")
+        assert [number(text) for text in column(page, "LUT")] == sorted(falling)
+        assert page.locator("#designs th[aria-sort]").count() == 1
+
+
+def test_a_point_of_the_front_tells_what_it_is_to_mouse_and_keyboard(browser, full):
+    with opened(browser, full) as page:
+        tip, points = page.locator("#front .tip"), page.locator("#front .point")
+        assert points.count() > 10
+        assert tip.is_hidden()
+        page.locator("#front").scroll_into_view_if_needed()
+        box = points.last.bounding_box()
+        page.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
+        assert points.last.get_attribute("data-id").capitalize() in tip.inner_text()
+        assert "alkaid 0.8.2" in tip.inner_text()
+        page.mouse.move(2, 2)
+        assert tip.is_hidden()
+        page.locator("#front .point[tabindex='0']").focus()
+        first = tip.inner_text()
+        page.keyboard.press("ArrowRight")
+        assert tip.is_visible() and tip.inner_text() != first
+        page.keyboard.press("Escape")
+        assert tip.is_hidden()
+        page.locator("#finals .point[tabindex='0']").focus()
+        assert "Verification\texact" in page.locator("#finals .tip").inner_text()
+
+
+def test_axes_and_scales_of_the_front_can_be_chosen(browser, full):
+    with opened(browser, full) as page:
+        choice = page.locator("#front [data-axis='x']")
+        assert choice.locator("option").all_inner_texts() == ["Accuracy (%)", "LUT", "Latency (cycles)", "Trial number"]
+        place = "e => e.querySelector('.dot').getAttribute('cx')"
+        point = page.locator("#front .point[data-id='trial 0']")
+        seen = [point.evaluate(place)]
+        page.locator("#front [data-log='x']").set_checked(not page.locator("#front [data-log='x']").is_checked())
+        seen.append(point.evaluate(place))
+        choice.select_option("latency_cycles")
+        seen.append(point.evaluate(place))
+        assert len(set(seen)) == 3
+        assert page.locator("#front .stair").count() == 1
+        choice.select_option("trial")
+        assert page.locator("#front .stair").count() == 0
+
+
+@pytest.mark.parametrize("viewport", [DESKTOP, PHONE], ids=["desktop", "phone"])
+@pytest.mark.parametrize("name", ["full", "mixed", "regression"])
+def test_the_page_never_scrolls_sideways(browser, request, name, viewport):
+    with opened(browser, request.getfixturevalue(name), viewport) as page:
+        page.evaluate("document.querySelectorAll('details').forEach((one) => (one.open = true))")
+        assert page.evaluate("document.documentElement.scrollWidth") <= viewport["width"]
+
+
+def test_the_main_table_fits_a_desktop(browser, full):
+    with opened(browser, full) as page:
+        assert (
+            page.evaluate("(e => e.scrollWidth - e.clientWidth)(document.querySelector('#designs').parentElement)") == 0
+        )
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_text_stands_out_from_its_background(browser, mixed, scheme):
+    with opened(browser, mixed, scheme=scheme) as page:
+        dark = page.evaluate("getComputedStyle(document.body).backgroundColor") != "rgb(255, 255, 255)"
+        assert dark == (scheme == "dark")
+        assert page.evaluate(CONTRAST) == []
+
+
+def test_a_link_to_a_design_opens_it_and_printing_opens_all(browser, full):
+    with opened(browser, full) as page:
+        last = page.locator("#designs tbody a").last
+        target = page.locator(last.get_attribute("href"))
+        assert target.get_attribute("open") is None
+        last.click()
+        assert target.get_attribute("open") is not None
+        page.evaluate("dispatchEvent(new Event('beforeprint'))")
+        assert page.locator("details:not([open])").count() == 0
+        page.evaluate("dispatchEvent(new Event('afterprint'))")
+        assert page.locator("details:not([open])").count() > 0
+
+
+def test_without_scripts_the_fronts_are_drawn_as_they_are(browser, full):
+    context = browser.new_context(java_script_enabled=False, offline=True)
+    page = context.new_page()
+    page.goto(full.path.as_uri())
+    assert page.locator("#s-front svg[role=img]").count() == 4
+    assert page.locator("#s-front .controls").first.is_hidden()
+    context.close()
+
+
+def test_markup_in_names_does_not_run(browser, mixed):
+    with opened(browser, mixed) as page:
+        page.on("dialog", lambda dialog: page.trouble.append(dialog.message))
+        assert page.locator(".confusion th").filter(has_text="<script>alert(1)</script>").count() == 2
