@@ -117,7 +117,7 @@ def test_imp_over_folds_reports_mean_and_spread(material, weights, tmp_path):
 
 
 def test_no_recipe_needs_bits_from_the_search(material, weights, tmp_path):
-    with pytest.raises(ConfigError, match="compress.recipe is 'none', but the search trained float networks"):
+    with pytest.raises(ConfigError, match=r"compress.recipe is 'none', but the search trained float networks"):
         compress(FLOAT, material, _none(), 3, weights, tmp_path)
 
 

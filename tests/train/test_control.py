@@ -57,7 +57,7 @@ def test_plateau_lowers_the_rate_after_patience_and_not_below_its_floor():
     assert rates == pytest.approx([1, 1, 1, 0.5, 0.5, 0.25, 0.25, 0.2, 0.2])
 
 
-@pytest.mark.parametrize("make", [lambda: Plateau(1.0, 0.5, 2, 0.01), lambda: TargetEbops(1000, 1e-6)])
+@pytest.mark.parametrize("make", [lambda: Plateau(1.0, 0.5, 2, 0.01), lambda: TargetEbops(1000, 1e-6, 9)])
 @given(
     logs=st.lists(st.tuples(st.floats(0.1, 9), st.integers(1, 10**6)), min_size=2, max_size=12), cut=st.integers(0, 11)
 )
@@ -75,7 +75,7 @@ def test_a_control_restored_from_json_goes_on_as_if_it_had_not_stopped(make, log
 
 @given(st.floats(200, 50_000), st.floats(1e-8, 1e-5))
 def test_the_controller_settles_at_its_target(target, start):
-    control, log_ebops = TargetEbops(target, start), math.log10(80_000)
+    control, log_ebops = TargetEbops(target, start, 300), math.log10(80_000)
     for epoch in range(300):
         beta = float(control.values(epoch, 1)[0])
         settled = 5.0 - 0.6 * (math.log10(beta) + 6.0)  # EBOPs fall with β, and take their time
@@ -86,7 +86,7 @@ def test_the_controller_settles_at_its_target(target, start):
 
 @given(st.lists(st.integers(0, 10**9), min_size=1, max_size=60))
 def test_beta_stays_within_its_bounds(history):
-    control = TargetEbops(1000, 1e-6)
+    control = TargetEbops(1000, 1e-6, 9)
     for ebops in history:
         control.update({"ebops": ebops})
         assert BETA_RANGE[0] * 0.999 <= control.values(0, 1)[0] <= BETA_RANGE[1] * 1.001

@@ -24,7 +24,7 @@ TRAIN, VALIDATION = Rows(*blobs(256, seed=1)), Rows(*blobs(100, seed=2))
 
 
 def plan(epochs: int = 6, **changes) -> Plan:
-    controls = {"learning_rate": Plateau(0.01, 0.5, 1, 0.01), "beta": TargetEbops(400, 1e-6)}
+    controls = {"learning_rate": Plateau(0.01, 0.5, 1, 0.01), "beta": TargetEbops(400, 1e-6, 6)}
     settings = {"batch_size": 64, "controls": controls, "task": "classification", "metric": "accuracy", "seed": 5}
     return Plan(epochs, **{**settings, "checkpoint_seconds": 0.0, **changes})
 

@@ -59,5 +59,5 @@ def _estimate(path: Path, part: str, clock_period_ns: float) -> dict[str, Any]:
     from weft.objectives import COSTS
     from weft.run.design import load_model
 
-    costs = costs_of(load_model(path), COSTS, part, clock_period_ns)
+    costs = costs_of(load_model(path), (*COSTS, "ii_cycles"), part, clock_period_ns)
     return {name: quantity.model_dump(mode="json") for name, quantity in costs.items()}

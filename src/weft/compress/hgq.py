@@ -75,7 +75,7 @@ def run(
 
 def _beta(config: HgqCompression) -> Control:
     if config.target is not None:
-        return TargetEbops(config.target.ebops, config.beta_start)
+        return TargetEbops(config.target.ebops, config.beta_start, config.epochs)
     if isinstance(config.beta, BetaRamp):
         return LogRamp(config.beta.from_, config.beta.to, config.epochs)
     return Constant(config.beta)

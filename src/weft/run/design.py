@@ -76,7 +76,7 @@ def _build(run: Run, design: Design) -> None:
     graph = AdderGraph.from_model(model)
     graph.save(design.graph)
     emit(graph, design.firmware, target.part, target.clock_period_ns)
-    costs = costs_of(model, COSTS, target.part, target.clock_period_ns, graph=graph)
+    costs = costs_of(model, (*COSTS, "ii_cycles"), target.part, target.clock_period_ns, graph=graph)
     design.write("cost.json", {name: quantity.model_dump(mode="json") for name, quantity in costs.items()})
 
 

@@ -93,7 +93,9 @@ class Run:
                     f"{path} holds a run of another configuration; different are: {', '.join(changed)}. "
                     "Give another directory with --out, or remove this one"
                 )
-            return cls(path)
+            run = cls(path)
+            run.experiment = experiment  # equal but for how many workers there are
+            return run
         try:
             path.mkdir(parents=True, exist_ok=True)
             atomic.write_text(path / CONFIG, source)

@@ -115,31 +115,43 @@ class LogRamp(Control):
 
 
 class TargetEbops(Control):
-    """A controller on log10 β that drives EBOPs to a target.
+    """A controller on log10 β that leads EBOPs down to a target and holds them there.
 
-    With the error e = log10(EBOPs / target), each epoch moves log10 β by `proportional * (e - e_last) + integral * e`
-    (the incremental form of a PI controller, which does not wind up while β is at a bound).
+    The path goes down evenly in the logarithm, from the EBOPs of the first epoch to the target at `DESCENT` of the
+    training: a network squeezed at once loses what it has learnt. With the error e = log10(EBOPs / path), each epoch moves
+    log10 β by `proportional * (e - e_last) + integral * e` (the incremental form of a PI controller, which does not wind
+    up while β is at a bound).
     """
 
-    def __init__(self, target: float, start: float, proportional: float = 2.0, integral: float = 0.3) -> None:
-        self.target, self.proportional, self.integral = target, proportional, integral
-        self._log_beta, self._last = math.log10(start), None
+    DESCENT = 0.7
+
+    def __init__(
+        self, target: float, start: float, epochs: int, proportional: float = 2.0, integral: float = 0.3
+    ) -> None:
+        self.target, self.epochs, self.proportional, self.integral = target, epochs, proportional, integral
+        self._log_beta, self._last, self._first, self._heard = math.log10(start), None, None, 0
 
     def values(self, epoch: int, n_steps: int) -> np.ndarray:
         return np.full(n_steps, 10.0**self._log_beta, np.float32)
 
     def update(self, log: Mapping[str, float]) -> None:
-        error = math.log10(max(log["ebops"], 1.0) / self.target)
+        ebops = max(log["ebops"], 1.0)
+        self._first = ebops if self._first is None else self._first
+        self._heard += 1
+        left = max(1.0 - self._heard / (self.DESCENT * self.epochs), 0.0)
+        path = self.target * max(self._first / self.target, 1.0) ** left
+        error = math.log10(ebops / path)
         change = 0.0 if self._last is None else self.proportional * (error - self._last)
         low, high = (math.log10(bound) for bound in BETA_RANGE)
         self._log_beta = min(max(self._log_beta + change + self.integral * error, low), high)
         self._last = error
 
     def state(self) -> dict[str, Any]:
-        return {"log_beta": self._log_beta, "last": self._last}
+        return {"log_beta": self._log_beta, "last": self._last, "first": self._first, "heard": self._heard}
 
     def restore(self, state: Mapping[str, Any]) -> None:
         self._log_beta, self._last = state["log_beta"], state["last"]
+        self._first, self._heard = state["first"], state["heard"]
 
 
 def learning_rate(schedule: Schedule, peak: float, epochs: int) -> Control:
