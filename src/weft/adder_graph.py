@@ -1,0 +1,400 @@
+"""The adder graph of a network: its weights as shifts and additions, exact to the bit, with costs and Verilog.
+
+This is the one module that knows alkaid (LGPL-3.0-or-later, a dependency that is imported and never copied). A graph
+is traced from a finalised Keras model, needs Keras no more once it is saved, and answers everything that hardware
+asks: outputs, look-up tables, pipeline stages, flip-flops, Verilog. Adders have two operands throughout:
+three-operand adders pay only where Vivado maps them, and Yosys is what judges weft's designs.
+"""
+
+from __future__ import annotations
+
+import gzip
+import json
+import math
+import shutil
+import tempfile
+import zlib
+from dataclasses import dataclass, field
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple, Self
+
+import numpy as np
+from alkaid.codegen import RTLModel
+from alkaid.trace.fixed_variable import FVariable
+from alkaid.trace.ops import quantize
+from alkaid.trace.passes import canon
+from alkaid.trace.pipeline import to_pipeline
+from alkaid.types import CombLogic, JSONEncoder
+
+from weft import atomic
+from weft.errors import ConfigError, DataError, RunError, ShapeError, UnsupportedError
+from weft.types import Quantity
+
+if TYPE_CHECKING:
+    import keras
+
+SOURCE = f"alkaid {version('alkaid')}"
+"""The source of every quantity that a graph gives."""
+
+TOP = "model"
+"""Name of the Verilog module on top; its ports are `clk`, `model_inp` and `model_out`."""
+
+DELAY_UNITS_PER_NS = 1.0
+"""How much of the compiler's delay fits into a nanosecond: one addition is about one unit, so a clock of 5 ns gets
+stages of five additions. This is the convention of alkaid's authors for UltraScale+, a choice and not a
+measurement."""
+
+LUT_SPREAD = 0.10
+"""Relative half-width of the interval of a LUT count. Pipelined designs of 300 to 20 000 LUT came out of Yosys 0.70
+within -12 and +10 % of the compiler's count; it stands until `weft` is calibrated on more designs."""
+
+TABLE_EXCESS = 2.6
+"""The compiler's count of tables and of products of two variables was up to this many times that of Yosys."""
+
+FF_SPREAD = 0.20
+"""Synthesis found up to 14 % fewer flip-flops than register bits, since equal and constant bits merge."""
+
+_PRODUCT, _TABLE = 7, 8
+_WIDEST_PORT, _WIDEST_VALUE = 52, 63
+_TRACER_ERRORS = (AssertionError, AttributeError, LookupError, RuntimeError, TypeError, ValueError)
+
+
+# Corrections of alkaid 0.8.2; each has a test with the smallest network that comes out wrong without it.
+
+# It takes "bit b of x * 2^s" for the top bit of x whenever b is the top bit of x, and then drops the shift s. Two of four
+# trained jet taggers came out wrong by it, in a few of 10 000 events. Without this pass the graph is right, and as
+# small: what the pass recognises is a wire.
+canon.canonicalize_msb_wraps = lambda logic: logic
+
+_quantize = FVariable.quantize
+
+
+def _quantize_constants_exactly(
+    self: FVariable, k: int, i: int, f: int, overflow_mode: str = "WRAP", round_mode: str = "TRN"
+) -> FVariable:
+    """Quantise; a constant in an unsigned format wraps at 2^i, where alkaid wraps it at 2^(i + 1)."""
+    if self.low != self.high:
+        return _quantize(self, k, i, f, overflow_mode, round_mode)
+    value = quantize(np.array(float(self.low)), k, i, f, overflow_mode, round_mode)
+    return FVariable.from_const(float(value), self.hwconf)
+
+
+FVariable.quantize = _quantize_constants_exactly
+
+
+class Pipeline(NamedTuple):
+    """A graph cut into register stages for one clock.
+
+    Attributes:
+        stages: Number of stages; input and output are registered too, so there are `stages + 1` ranks of registers.
+        ff: Register bits of all ranks, a count.
+        latency_cycles: Cycles from input register to output register, equal to `stages`. A value that is on the input
+            pins before a clock edge is on the output pins after `latency_cycles + 1` edges.
+        ii: Cycles between two inputs: always 1.
+    """
+
+    stages: int
+    ff: int
+    latency_cycles: int
+    ii: int = 1
+
+
+@dataclass(frozen=True, eq=False)
+class AdderGraph:
+    """A network as additions, shifts and tables on fixed-point numbers.
+
+    Attributes:
+        input_shape: Shape of one input, without the batch axis; ports number the features in C order.
+        layers: Names of the layers whose outputs the graph can show, in order, and how many values each has.
+    """
+
+    input_shape: tuple[int, ...]
+    layers: dict[str, int]
+    _logic: CombLogic = field(repr=False)
+    _probe: CombLogic = field(repr=False)
+
+    @classmethod
+    def from_model(cls, model: keras.Model) -> Self:
+        """Trace a finalised model.
+
+        Args:
+            model: A functional Keras model of HGQ2 layers with frozen ranges, one input and one output.
+
+        Raises:
+            UnsupportedError: The model holds something that has no exact fixed-point form; the message names the layer.
+        """
+        from alkaid.converter import trace_model
+        from alkaid.trace import trace
+
+        reason = objection(model)
+        if reason is not None:
+            raise UnsupportedError(f"cannot trace model '{model.name}' to an adder graph: {reason}")
+        try:
+            traced = trace_model(model, framework="keras", dump=True)
+            inputs, outputs = np.ravel(traced["inputs"][0]), np.ravel(traced["final"][0])
+            logic = trace(inputs, outputs)
+            values = {layer.name: traced.get(f"/{layer.name}/final", ()) for layer in model.layers}
+            taps = {name: np.ravel(value[0]) for name, value in values.items() if _is_fixed_point(value)}
+            probe = trace(inputs, np.concatenate(list(taps.values())), optimize=False)
+        except StopIteration as error:  # alkaid finds no variable among what a layer adds up
+            raise UnsupportedError(
+                f"cannot trace model '{model.name}' to an adder graph: all outputs of a layer are constant, since the "
+                "network was pruned or quantised to nothing; choose a larger design, or compress less"
+            ) from error
+        except _TRACER_ERRORS as error:
+            layers = ", ".join(f"{layer.name} ({type(layer).__name__})" for layer in model.layers)
+            raise UnsupportedError(
+                f"cannot trace model '{model.name}' to an adder graph: {type(error).__name__}: {error}. Its layers are "
+                f"{layers}; use HGQ2 layers, whose first input quantiser wraps and rounds by TRN or RND, and give each "
+                "table an output quantiser"
+            ) from error
+        graph = cls(tuple(model.inputs[0].shape[1:]), {name: value.size for name, value in taps.items()}, logic, probe)
+        graph._check_widths()
+        return graph
+
+    @classmethod
+    def load(cls, path: Path | str) -> Self:
+        """Read a graph that `save` wrote; Keras is not imported.
+
+        Raises:
+            RunError: The file is missing or damaged.
+        """
+        try:
+            data = json.loads(gzip.decompress(Path(path).read_bytes()))
+            extra = data["weft"]
+            probe = CombLogic.from_dict(extra["probe"])
+            return cls(tuple(extra["input_shape"]), dict(extra["layers"]), CombLogic.from_dict(data), probe)
+        except (OSError, EOFError, zlib.error, ValueError, LookupError, AssertionError, TypeError) as error:
+            raise RunError(f"cannot read the adder graph {path} ({error}); build the design again") from error
+
+    def save(self, path: Path | str) -> None:
+        """Write the graph as gzipped JSON, in alkaid's own format with weft's additions under the key `weft`."""
+        extra = {"input_shape": self.input_shape, "layers": self.layers, "probe": _document(self._probe)}
+        text = json.dumps({**_document(self._logic), "weft": extra}, cls=JSONEncoder, separators=(",", ":"))
+        atomic.write_bytes(path, gzip.compress(text.encode(), mtime=0))
+
+    @property
+    def input_kif(self) -> np.ndarray:
+        """Formats of the input port, shape (3, n_in): rows k, i, f. A feature that is not used has width 0.
+
+        Where the first layer rounds, the port has one fractional bit more than the layer's quantiser: the design
+        rounds.
+        """
+        return np.asarray(self._logic.inp_kifs, dtype=np.int64)
+
+    @property
+    def output_kif(self) -> np.ndarray:
+        """Formats of the output port, shape (3, n_out): rows k, i, f."""
+        return np.asarray(self._logic.out_kifs, dtype=np.int64)
+
+    @property
+    def is_constant(self) -> bool:
+        """Whether no output depends on any input."""
+        return not self.input_kif.sum(axis=0).any() or not self.output_kif.sum(axis=0).any()
+
+    @property
+    def lut(self) -> float:
+        """Look-up tables by the compiler's own count."""
+        return self._logic.cost
+
+    @property
+    def delay_units(self) -> float:
+        """Longest path from input to output, in the compiler's delay units."""
+        return float(self._logic.latency[1])
+
+    def predict(self, x: np.ndarray) -> np.ndarray:
+        """Compute the outputs exactly as the hardware does.
+
+        Args:
+            x: Inputs, (n, *input_shape), finite. They are put on the input port's grid by dropping the bits below it,
+                and wrap around beyond its range.
+
+        Returns:
+            Outputs (n, n_out), float64, exact.
+
+        Raises:
+            ShapeError: x has another shape.
+            DataError: x holds NaN or infinity.
+        """
+        return self._logic.predict(self._on_port(x), n_threads=1)
+
+    def layer_outputs(self, x: np.ndarray) -> dict[str, np.ndarray]:
+        """Return what each layer of the traced model puts out, (n, size) float64, in the order of the layers."""
+        values = self._probe.predict(self._on_port(x), n_threads=1)
+        ends = np.cumsum(list(self.layers.values()))[:-1]
+        return dict(zip(self.layers, np.split(values, ends, axis=1), strict=True))
+
+    def pipelined(self, clock_period_ns: float) -> Pipeline:
+        """Cut the graph into stages that fit a clock, by the compiler's delay model and not by timing analysis.
+
+        Raises:
+            ConfigError: The clock period is not positive.
+        """
+        fsm = to_pipeline(self._logic, latency_cutoff=_delay_per_stage(clock_period_ns), verbose=False)
+        stages = max(signal.schedule.bias for signal in fsm.out_signals) - 1
+        return Pipeline(stages, sum(s.width for s in fsm.signals.values() if s.reg), stages)
+
+    def cost(self, clock_period_ns: float) -> dict[str, Quantity]:
+        """Return lut, ff, latency_cycles, latency_ns and ii_cycles of the pipelined design, all of stage `solver`."""
+        pipeline = self.pipelined(clock_period_ns)
+        tables = sum(op.cost for op in self._logic.ops if op.opcode in (_PRODUCT, _TABLE))
+        low = (1 - LUT_SPREAD) * (self.lut - tables + tables / TABLE_EXCESS)
+        spread = f"interval: {LUT_SPREAD:.0%} around the count of adders, as found against Yosys 0.70, not fitted"
+        if tables:
+            spread += (
+                f"; tables and products of variables ({tables:.0f} of the count) may be {TABLE_EXCESS} times smaller"
+            )
+
+        def count(value: float, unit: str, **more: Any) -> Quantity:
+            return Quantity(value=value, unit=unit, stage="solver", source=SOURCE, **more)
+
+        cycles = pipeline.latency_cycles
+        return {
+            "lut": count(self.lut, "count", low=low, high=(1 + LUT_SPREAD) * self.lut, reason=spread),
+            "ff": count(pipeline.ff, "count", low=(1 - FF_SPREAD) * pipeline.ff, high=pipeline.ff),
+            "latency_cycles": count(cycles, "cycles", reason="from input register to output register"),
+            "latency_ns": Quantity(
+                value=cycles * clock_period_ns,
+                unit="ns",
+                stage="solver",
+                source=f"{SOURCE}, times the {clock_period_ns:g} ns clock asked for",
+                reason="whether the part reaches this clock is not known before place and route",
+            ),
+            "ii_cycles": count(pipeline.ii, "cycles"),
+        }
+
+    def write_verilog(self, directory: Path | str, part: str, clock_period_ns: float) -> Pipeline:
+        """Write the Verilog project of the pipelined design, in place of what `directory` held.
+
+        The project is alkaid's: Verilog under `src/`, its library modules under `src/static/`, and scripts for Vivado
+        and Quartus.
+
+        Raises:
+            UnsupportedError: Every output is constant, so that there is no logic to write.
+            RunError: `directory` holds something else than a project.
+        """
+        if self.is_constant:
+            raise UnsupportedError(
+                "cannot write Verilog: no output depends on any input, since the network was pruned or quantised to "
+                "nothing; choose a larger design, or compress less"
+            )
+        directory = Path(directory)
+        if directory.exists() and any(directory.iterdir()) and not (directory / "src" / f"{TOP}.v").exists():
+            raise RunError(
+                f"will not write a Verilog project over {directory}, which holds other files; name another directory"
+            )
+        directory.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=f".{directory.name}.", dir=directory.parent) as scratch:
+            project = Path(scratch) / "project"
+            RTLModel(
+                self._logic,
+                project,
+                TOP,
+                latency_cutoff=_delay_per_stage(clock_period_ns),
+                print_latency=False,
+                part_name=part,
+                clock_period=clock_period_ns,
+                ternary_fuse=False,
+            ).write()
+            if directory.exists():
+                shutil.rmtree(directory)
+            project.rename(directory)
+        return self.pipelined(clock_period_ns)
+
+    def _on_port(self, x: np.ndarray) -> np.ndarray:
+        x = np.asarray(x)
+        if x.ndim == 0 or x.shape[1:] != self.input_shape:
+            raise ShapeError(f"the adder graph takes inputs of shape (n, {_spell(self.input_shape)}); got {x.shape}")
+        kif = self.input_kif
+        return from_codes(to_codes(x.reshape(len(x), math.prod(self.input_shape)), kif), kif)
+
+    def _check_widths(self) -> None:
+        widest_port = max(int(self.input_kif.sum(axis=0).max()), int(self.output_kif.sum(axis=0).max()))
+        widest = max(sum(op.qint.kif) for op in (*self._logic.ops, *self._probe.ops))
+        if widest_port > _WIDEST_PORT or widest > _WIDEST_VALUE:
+            raise UnsupportedError(
+                f"the adder graph needs values of {widest} bits and ports of {widest_port} bits; exact checks reach "
+                f"{_WIDEST_VALUE} and {_WIDEST_PORT} bits: use fewer bits for weights or activations"
+            )
+
+
+def objection(model: keras.Model) -> str | None:
+    """Return why a model has no exact adder graph, as far as that shows without tracing it, or None."""
+    if len(model.inputs) != 1 or len(model.outputs) != 1:
+        return f"it has {len(model.inputs)} inputs and {len(model.outputs)} outputs; concatenate them into one each"
+    shape = tuple(model.inputs[0].shape[1:])
+    if None in shape:
+        return f"it takes inputs of shape ({_spell(shape)}), and hardware needs a fixed one"
+    for layer in model.layers:
+        if layer.weights and not type(layer).__module__.startswith("hgq."):
+            return (
+                f"layer '{layer.name}' ({type(layer).__name__}) has float weights; compress the model with recipe hgq "
+                "or fixed, or use the layer's HGQ2 counterpart"
+            )
+    return None
+
+
+def to_codes(x: np.ndarray, kif: np.ndarray) -> np.ndarray:
+    """Return the integers that fixed-point ports carry for real values: bits below the grid dropped, overflow wrapped.
+
+    Args:
+        x: Real values, (n, m), finite and of any size; the result is exact for each of them.
+        kif: Formats, (3, m).
+
+    Returns:
+        Codes (n, m), int64: the value times 2^f, negative where the sign bit is set.
+
+    Raises:
+        DataError: x holds NaN or infinity.
+
+    Example:
+        >>> to_codes(np.array([[1.3, 5.0]]), np.array([[1, 1], [2, 2], [1, 1]]))
+        array([[ 2, -6]])
+    """
+    x = np.asarray(x, dtype=np.float64)
+    if not np.isfinite(x).all():
+        row, column = np.argwhere(~np.isfinite(x))[0]
+        raise DataError(
+            f"input {row} holds {x[row, column]} at feature {column}; hardware has no code for it: clean the data"
+        )
+    k, i, f = (np.asarray(row, dtype=np.int64) for row in kif)
+    width = k + i + f
+    remainder = np.fmod(x, np.ldexp(1.0, k + i))
+    codes = np.floor(np.ldexp(remainder, f)).astype(np.int64) & ((1 << width) - 1)
+    return codes - (((codes >> np.maximum(width - 1, 0)) & k) << width)
+
+
+def from_codes(codes: np.ndarray, kif: np.ndarray) -> np.ndarray:
+    """Return the real values of port codes, (n, m) float64: the inverse of `to_codes` on the grid."""
+    return np.ldexp(np.asarray(codes, dtype=np.float64), -np.asarray(kif[2], dtype=np.int64))
+
+
+def _document(logic: CombLogic) -> dict[str, Any]:
+    from alkaid.types import ALIR_SPEC_VERSION
+
+    return {"model": logic, "meta": "ALIRModel", "spec_version": ALIR_SPEC_VERSION}
+
+
+def _delay_per_stage(clock_period_ns: float) -> float:
+    if not (clock_period_ns > 0 and math.isfinite(clock_period_ns)):
+        raise ConfigError(f"clock_period_ns must be positive; got {clock_period_ns}")
+    return clock_period_ns * DELAY_UNITS_PER_NS
+
+
+def _spell(shape: tuple[int, ...]) -> str:
+    return ", ".join(map(str, shape))
+
+
+def _is_fixed_point(value: Any) -> bool:
+    """Whether a traced layer output has a format: tables wait for a quantiser, and raw inputs for the first layer."""
+    from alkaid.trace import FVArray
+    from alkaid.trace.fixed_variable import FVariableInput
+    from alkaid.trace.fixed_variable_array import RetardedFVArray
+
+    return (
+        len(value) == 1
+        and isinstance(value[0], FVArray)
+        and not isinstance(value[0], RetardedFVArray)
+        and not any(isinstance(v, FVariableInput) for v in np.ravel(np.asarray(value[0])))
+    )

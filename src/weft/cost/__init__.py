@@ -1,0 +1,30 @@
+"""Cost models: what a design will take in hardware, before it is synthesised."""
+
+from __future__ import annotations
+
+from weft.cost._base import CostInput, CostModel, Target, find, names, providing, register
+from weft.cost.adder_graph import AdderGraphCost
+from weft.cost.bops import Bops, dense_bops, effective_bops
+from weft.cost.costs import costs_of
+from weft.cost.ebops import Ebops, dense_ebops, ebops_hgq, significant_bits
+from weft.cost.parameters import Parameters
+
+__all__ = [
+    "AdderGraphCost",
+    "Bops",
+    "CostInput",
+    "CostModel",
+    "Ebops",
+    "Parameters",
+    "Target",
+    "costs_of",
+    "dense_bops",
+    "dense_ebops",
+    "ebops_hgq",
+    "effective_bops",
+    "find",
+    "names",
+    "providing",
+    "register",
+    "significant_bits",
+]

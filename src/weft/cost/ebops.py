@@ -1,0 +1,96 @@
+"""EBOPs: for every product in the network, the width of its input times the width of its weight.
+
+Source: Sun et al., "Gradient-based Automatic Mixed Precision Quantization for Neural Networks On-Chip", 2024,
+arXiv:2405.00645. The count here is of the weights as they are: from the highest to the lowest bit that is not zero, so
+that a pruned weight costs nothing and a power of two costs one. HGQ2's own number, which training minimises, takes the
+declared widths of the weights and adds those of the biases; `ebops_hgq` reads it. Both leave signs out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, cast
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from weft.cost._base import CostInput, Target, register, require
+from weft.cost._layers import dense_layers, objection
+from weft.types import Estimate, Quantity
+
+_MANTISSA_BITS = 53
+
+
+def dense_ebops(input_bits: ArrayLike, weight_bits: ArrayLike) -> float:
+    """Count the effective bit operations (EBOPs) of one dense layer for one inference.
+
+    Additions and biases are not counted. How EBOPs relate to LUTs depends on the backend.
+
+    Args:
+        input_bits: Width of each input without its sign, shape (n_in,), in bits, >= 0.
+        weight_bits: Width of each weight without its sign, shape (n_out, n_in), in bits; 0 for a pruned weight.
+
+    Returns:
+        EBOPs, a count >= 0.
+
+    Example:
+        >>> dense_ebops([8, 4], [[3, 0], [2, 5]])
+        60.0
+    """
+    return float(np.sum(np.asarray(weight_bits) * np.asarray(input_bits)[None, :]))
+
+
+def significant_bits(weights: ArrayLike) -> NDArray[np.int64]:
+    """Count the bits of each weight from its highest to its lowest one that is not zero; signs are left out.
+
+    Args:
+        weights: Weights, any shape, finite.
+
+    Returns:
+        Counts of the same shape: 0 for zero, 1 for a power of two, at most 53.
+
+    Example:
+        >>> significant_bits([0.0, -0.5, 0.75, 10.0])
+        array([0, 1, 2, 3])
+    """
+    mantissa, _ = np.frexp(np.abs(np.asarray(weights, dtype=np.float64)))
+    integers = np.ldexp(mantissa, _MANTISSA_BITS).astype(np.int64)  # the highest bit of all but zero is bit 52
+    _, lowest = np.frexp((integers & -integers).astype(np.float64))  # the lowest bit is bit `lowest - 1`
+    return np.where(integers == 0, 0, _MANTISSA_BITS + 1 - lowest.astype(np.int64))
+
+
+def ebops_hgq(model: Any) -> int:
+    """Return the EBOPs that HGQ2 itself counts, with biases and by declared widths, over all layers that have bits.
+
+    The count is of the ranges as they are now. The one that HGQ2 stores while it trains is stale after calibration.
+    """
+    total = 0
+    for layer in model.layers:
+        if getattr(layer, "enable_ebops", False):
+            inputs = cast("list[Any]", layer.input if isinstance(layer.input, list) else [layer.input])
+            shapes = [(1, *one.shape[1:]) for one in inputs]
+            total += int(layer._compute_ebops(*shapes) * layer.ebops_factor)
+    return total
+
+
+@register
+class Ebops:
+    """EBOPs of the weights as they are."""
+
+    name = "ebops"
+    provides = ("ebops",)
+
+    def supports(self, design: CostInput) -> str | None:
+        return objection(design)
+
+    def estimate(self, designs: Sequence[CostInput], target: Target) -> list[Estimate]:
+        return [Estimate(quantities={"ebops": self._count(design)}) for design in designs]
+
+    def _count(self, design: CostInput) -> Quantity:
+        require(self, design)
+        total = 0.0
+        for layer in dense_layers(design):
+            weight_bits = np.minimum(significant_bits(layer.kernel), layer.weight_bits)
+            total += dense_ebops(layer.input_bits.sum(axis=0), weight_bits)
+        source = "EBOPs of the weights' significant bits, arXiv:2405.00645"
+        return Quantity(value=total, unit="bit operations", stage="predicted", source=source)

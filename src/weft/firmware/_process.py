@@ -1,0 +1,72 @@
+"""Run a tool: its output goes to a log file, its children die with it, and a failure shows the end of the log."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import IO
+
+from weft.errors import ToolError
+
+_TAIL_LINES = 20
+
+
+def run_logged(
+    command: Sequence[str],
+    *,
+    task: str,
+    log: Path,
+    timeout_s: float,
+    cwd: Path,
+    env: Mapping[str, str] | None = None,
+    stdin: IO[bytes] | None = None,
+    stdout: IO[bytes] | None = None,
+) -> None:
+    """Run a command to its end.
+
+    Args:
+        command: The program and its arguments.
+        task: What the command does, in words that complete "cannot ...".
+        log: Where standard error goes, and standard output unless `stdout` takes it; replaced.
+        timeout_s: Wall-clock limit in seconds; the command and all its children are killed then.
+        cwd: Directory to run in.
+        env: Additions to the environment.
+        stdin: Where standard input comes from; nothing by default.
+        stdout: Where standard output goes instead of the log.
+
+    Raises:
+        ToolError: The command failed, was killed or took too long; the message holds the end of the log.
+    """
+    log.parent.mkdir(parents=True, exist_ok=True)
+    with log.open("wb") as sink:
+        try:
+            process = subprocess.Popen(
+                command,
+                cwd=cwd,
+                env={**os.environ, **(env or {})},
+                stdin=stdin or subprocess.DEVNULL,
+                stdout=stdout or sink,
+                stderr=sink,
+                start_new_session=True,
+            )
+        except OSError as error:
+            raise ToolError(f"cannot {task}: {command[0]} does not start ({error})") from error
+        code = None
+        try:
+            code = process.wait(timeout_s)
+            ending = f"exit code {code}" if code >= 0 else f"killed by {signal.Signals(-code).name}"
+        except subprocess.TimeoutExpired:
+            ending = f"not done after the limit of {timeout_s:g} s"
+        finally:
+            if code != 0:
+                with contextlib.suppress(ProcessLookupError):
+                    os.killpg(process.pid, signal.SIGKILL)
+                process.wait()
+    if code != 0:
+        lines = log.read_text(errors="replace").splitlines()
+        tail = "\n".join(lines[-_TAIL_LINES:]) or "(nothing)"
+        raise ToolError(f"cannot {task}: {Path(command[0]).name}: {ending}; the end of {log}:\n{tail}")

@@ -1,0 +1,139 @@
+"""Synthesis: the script, the report, the families, and real runs."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from tests.firmware.models import PART
+from weft.adder_graph import AdderGraph
+from weft.errors import RunError, ToolError, ToolNotFoundError, UnsupportedError
+from weft.firmware import Project, emit
+from weft.firmware.synth import family_of, synthesise, yosys
+
+REPORT = (Path(__file__).parent / "reports" / "yosys-0.70.json").read_text()
+
+
+def test_a_stored_report_is_counted():
+    quantities = yosys.parse(REPORT)
+    assert {name: q.value for name, q in quantities.items()} == {
+        "lut": 4662 + 1290 + 876 + 686 + 298,
+        "ff": 2702,
+        "dsp": 0,
+        "carry": 2051,
+        "bram_18k": 0,
+        "muxf": 0,
+    }
+    assert {(q.stage, q.source, q.unit) for q in quantities.values()} == {("synthesis", "yosys 0.70", "count")}
+    assert quantities["lut"].reason == "0 of them shift registers; 179 inverters are not counted"
+
+
+def report_of(**cells):
+    return json.dumps({"creator": "Yosys 0.70 (git)", "design": {"num_cells_by_type": cells}})
+
+
+def test_every_kind_of_cell_counts_as_what_it_takes():
+    logic = {"LUT6": 5, "LUT1": 1, "SRL16E": 2, "SRLC32E": 1, "FDRE": 7, "FDSE_1": 1, "MUXF7": 4, "CARRY8": 6, "INV": 9}
+    quantities = yosys.parse(report_of(**logic, DSP48E2=3, RAMB18E2=1, RAMB36E2=2))
+    values = {name: q.value for name, q in quantities.items()}
+    assert values == {"lut": 9, "ff": 8, "dsp": 3, "carry": 6, "bram_18k": 5, "muxf": 4}
+    assert yosys.parse(report_of())["lut"].value == 0
+
+
+def test_cells_of_an_unknown_kind_are_not_ignored():
+    with pytest.raises(ToolError, match=r"left cells that weft cannot count: 2 \$_XOR_, 1 RAM64M; see yosys.log"):
+        yosys.parse(report_of(LUT2=1, **{"$_XOR_": 2}, RAM64M=1))
+
+
+@pytest.mark.parametrize("text", ["", "{}", "[]", '{"design": {}, "creator": 3}'])
+def test_a_report_that_is_none_is_named(text):
+    with pytest.raises(ToolError, match=r"cannot read the cell counts of Yosys .*see yosys.log"):
+        yosys.parse(text)
+
+
+@pytest.mark.parametrize(
+    ("part", "family"),
+    [
+        (PART, "xcup"),
+        ("XCVU9P", "xcup"),
+        ("xcku5p-ffva676-1-e", "xcup"),
+        ("xcku040", "xcu"),
+        ("xczu49dr", "xcup"),
+        ("xck26-sfvc784-2LV-c", "xcup"),
+        ("xcu250-figd2104-2L-e", "xcup"),
+        ("xc7z020clg400-1", "xc7"),
+        ("xc7a35t", "xc7"),
+    ],
+)
+def test_parts_belong_to_families(part, family):
+    assert family_of(part) == family
+
+
+def test_a_part_of_no_family_is_refused_with_the_families_that_are():
+    with pytest.raises(UnsupportedError, match=r"no flow for part '10AX115'; .*xcvu\*p.*xc7\*"):
+        family_of("10AX115")
+
+
+def test_the_script_names_every_source_once(small):
+    lines = yosys.emit(small.project, "xcup").splitlines()
+    assert lines[0].startswith('read_verilog -defer "src/static/') and lines[0].endswith('"src/model.v"')
+    assert lines[1:] == [
+        "hierarchy -check -top model",
+        "synth_xilinx -family xcup -flatten -noiopad -noclkbuf -top model",
+        "tee -q -o yosys.json.new stat -json",
+    ]
+
+
+def test_a_missing_yosys_is_named_with_its_cure(monkeypatch, tmp_path):
+    def missing(name):
+        raise yosys.PackageNotFoundError(name)
+
+    monkeypatch.setattr(yosys, "version", missing)
+    with pytest.raises(ToolNotFoundError, match=r"needs the Python package 'pyosys'.*pip install pyosys"):
+        synthesise(tmp_path, PART)
+
+
+def test_a_directory_without_a_project_is_refused(tmp_path):
+    with pytest.raises(RunError, match=r"cannot open the Verilog project"):
+        synthesise(tmp_path, PART)
+
+
+def copy_of(project: Project, directory: Path) -> Project:
+    shutil.copytree(project.directory, directory)
+    return Project.open(directory)
+
+
+def test_synthesis_agrees_with_the_compilers_intervals(small, tmp_path):
+    project = copy_of(small.project, tmp_path / "with spaces")
+    quantities = synthesise(project.directory, PART)
+    estimate = small.graph.cost(2.0)
+    for name in ("lut", "ff"):
+        assert 0.9 * estimate[name].low <= quantities[name].value <= 1.1 * estimate[name].high, name
+    assert quantities["dsp"].value == quantities["bram_18k"].value == 0
+    assert yosys.parse((project.directory / "yosys.json").read_text()) == quantities
+    assert "Executing SYNTH_XILINX pass" in (project.directory / "yosys.log").read_text()
+    assert not (project.directory / "yosys.json.new").exists()
+
+
+def test_a_design_with_a_dead_output_synthesises(pruned, tmp_path):
+    graph = AdderGraph.from_model(pruned("one output"))
+    project = emit(graph, tmp_path / "project", "xc7z020clg400-1", 5.0)
+    assert synthesise(project.directory, "xc7z020clg400-1")["lut"].value > 0
+
+
+def test_broken_verilog_fails_with_the_end_of_the_log(small, tmp_path):
+    project = copy_of(small.project, tmp_path / "broken")
+    (project.directory / "src" / "model.v").write_text("module model (input clk);\n")
+    with pytest.raises(ToolError, match=r"(?s)cannot synthesise .*broken with Yosys 0.70.*ERROR.*syntax error"):
+        synthesise(project.directory, PART)
+    assert not (project.directory / "yosys.json").exists()
+
+
+def test_synthesis_that_takes_too_long_is_stopped(small, tmp_path):
+    project = copy_of(small.project, tmp_path / "slow")
+    with pytest.raises(ToolError, match=r"cannot synthesise .*not done after the limit of 0.2 s"):
+        synthesise(project.directory, PART, timeout_s=0.2)
+    assert not (project.directory / "yosys.json").exists()
