@@ -9,7 +9,7 @@ import pytest
 
 from tests.compress.conftest import FLOAT
 from weft.adder_graph import AdderGraph
-from weft.compress.outcome import Candidate, choose
+from weft.compress.outcome import Candidate, Outcome, choose
 from weft.compress.recipe import Compressed, compress
 from weft.config import Experiment
 from weft.errors import BudgetError, ConfigError
@@ -83,7 +83,7 @@ def test_hgq_trades_accuracy_for_operations_along_its_trail(material, weights, t
 def test_hgq_reaches_a_target(material, weights, tmp_path):
     section = {**HGQ, "epochs": 40, "target": {"ebops": 300}, "beta": 1e-4, "keep": 1}
     made = compress(FLOAT, material, config(**section), 3, weights, tmp_path)
-    assert 200 < made[0].log["ebops"] <= 300 * 1.02
+    assert 150 < made[0].log["ebops"] <= 300 * 1.02
 
 
 def test_hgq_says_when_a_target_was_not_reached(material, weights, tmp_path):
@@ -130,13 +130,29 @@ def candidate(name: str, accuracy: float, ebops: float) -> Candidate:
     return Candidate(name, {"accuracy": accuracy, "ebops": ebops}, lambda: None, FLOAT)
 
 
-def test_the_choice_covers_the_front_and_leaves_out_what_is_too_bad():
-    front = [
-        candidate("best", 0.75, 9000), candidate("close", 0.7495, 8900), candidate("knee", 0.745, 2000),
-        candidate("small", 0.73, 900), candidate("useless", 0.40, 10),
-    ]  # fmt: skip
-    assert [c.name for c in choose(front, "accuracy", 2)] == ["knee", "small"] or [
-        c.name for c in choose(front, "accuracy", 2)
-    ] == ["best", "knee"]
-    assert {c.name for c in choose(front, "accuracy", 4)} == {"best", "close", "knee", "small"}
-    assert len(choose(front, "accuracy", 9)) == 5
+FRONT = [
+    candidate("best", 0.75, 9000),
+    candidate("close", 0.7495, 8900),
+    candidate("knee", 0.745, 2000),
+    candidate("small", 0.73, 900),
+    candidate("useless", 0.40, 10),
+]
+
+
+def names(count: int, at_goal: tuple[Candidate, ...] = ()) -> list[str]:
+    return [c.name for c in choose(Outcome([], FRONT, at_goal), "accuracy", count)]
+
+
+def test_the_choice_covers_the_front_best_first():
+    assert names(1) == ["knee"]
+    assert names(2) == ["knee", "small"]
+    assert names(4) == ["best", "close", "knee", "small"]
+
+
+def test_points_that_lost_too_much_are_taken_only_where_there_are_too_few():
+    assert names(5) == names(9) == ["best", "close", "knee", "small", "useless"]
+
+
+def test_the_best_point_at_the_goal_is_always_among_the_choice():
+    assert names(1, (FRONT[3], FRONT[4])) == ["small"]
+    assert "useless" in names(2, (FRONT[4],))

@@ -231,7 +231,7 @@ REGRESSION = "files: {all: a}, task: regression"
             "select: {constraints: {mse: '< 0.9'}}",
             "select.constraints.mse: .* no metric .*",
         ),
-        ("name: jets-hlf", "search: {metric: mse}", "search.metric: 'mse' is no metric .* task; use accuracy or auc or efficiency"),
+        ("name: jets-hlf", "search: {metric: mse}", "search.metric: 'mse' .* task; use accuracy or auc or efficiency"),
         ("name: jets-hlf", "compress: {metric: fidelity}", "compress.metric: 'fidelity' is no metric of a class.*"),
         ("name: jets-hlf", "compress: {loss: bce}", "compress.loss: 'bce' is no loss of a .*; use cross_entropy"),
         ("name: qubit-readout", "search: {loss: mse}", "search.loss: 'mse' is no loss of a binary task; use bce"),

@@ -2,7 +2,7 @@
 
 Source: Sun et al., "Gradient-based Automatic Mixed Precision Quantization for Neural Networks On-Chip",
 arXiv:2405.00645. Every epoch is a point (metric, EBOPs); those no other beats are kept as candidates. With a target, a
-controller moves β so that EBOPs settle there, and the candidates are the points at or below it.
+controller moves β so that EBOPs come down to it and settle there, and the best point at the target is always kept.
 """
 
 from __future__ import annotations
@@ -68,9 +68,8 @@ def run(
         )
         for snapshot in front.snapshots
     ]
-    if config.target is not None:
-        candidates = _at_target(candidates, config.target.ebops)
-    return Outcome([{"point": f"epoch-{int(e['epoch'])}", **e} for e in history.epochs], candidates)
+    at_target = () if config.target is None else _at_target(candidates, config.target.ebops)
+    return Outcome([{"point": f"epoch-{int(e['epoch'])}", **e} for e in history.epochs], candidates, at_target)
 
 
 def _beta(config: HgqCompression) -> Control:

@@ -37,20 +37,27 @@ class Candidate:
 
 @dataclass(frozen=True)
 class Outcome:
-    """The trail (one row of numbers for each epoch or round, in order) and the candidates on its front."""
+    """What a recipe gives back.
+
+    Attributes:
+        trail: One row of numbers for each epoch or round, in order.
+        candidates: The points of its front.
+        at_goal: Those that meet the recipe's own goal, where it has one: the best of them is always kept.
+    """
 
     trail: list[dict[str, float | str]]
     candidates: list[Candidate]
+    at_goal: Sequence[Candidate] = ()
 
 
-def choose(candidates: Sequence[Candidate], metric: str, count: int) -> list[Candidate]:
-    """Choose the points that cover a front best, most accurate first.
+def choose(outcome: Outcome, metric: str, count: int) -> list[Candidate]:
+    """Choose the points that cover a front best, most accurate first; the best one at the goal is always among them.
 
     The choice is greedy in the area (hypervolume) between the chosen points and a reference: the metric may fall
     `WORTH_KEEPING` below the best, and cost is counted in decades, so that halving it is worth the same everywhere.
     Points below that are taken, best first, only where there are too few others.
     """
-    spec = OBJECTIVES[metric]
+    spec, candidates = OBJECTIVES[metric], outcome.candidates
     loss = {c.name: spec.loss(c.log[metric]) for c in candidates}
     best = min(loss.values())
     by_loss = sorted(candidates, key=lambda c: (loss[c.name], c.log["ebops"]))
@@ -67,9 +74,8 @@ def choose(candidates: Sequence[Candidate], metric: str, count: int) -> list[Can
                 covered = cost
         return total
 
-    chosen: list[Candidate] = []
-    while len(chosen) < min(count, len(worth)):
-        rest = [c for c in worth if c not in chosen]
+    chosen = [c for c in by_loss if c in outcome.at_goal][:1]
+    while len(chosen) < count and (rest := [c for c in worth if c not in chosen]):
         chosen.append(max(rest, key=lambda c: area([*chosen, c])))
-    chosen += [c for c in by_loss if c not in worth][: count - len(chosen)]
+    chosen += [c for c in by_loss if c not in chosen][: count - len(chosen)]
     return sorted(chosen, key=lambda c: (loss[c.name], c.log["ebops"]))

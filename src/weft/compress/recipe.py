@@ -79,7 +79,7 @@ def compress(
     outcome = RECIPES[config.recipe](architecture, material, config, seed, start, directory, progress)
     write_text(directory / "trail.csv", table(outcome.trail))
     metric = check_metric(config.metric, material.dataset.task)
-    chosen = choose(outcome.candidates, metric, config.keep)
+    chosen = choose(outcome, metric, config.keep)
     return [Compressed(c.name, c.architecture, dict(c.log), finalize(c.model(), c.architecture, rows)) for c in chosen]
 
 

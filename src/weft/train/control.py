@@ -118,9 +118,9 @@ class TargetEbops(Control):
     """A controller on log10 β that leads EBOPs down to a target and holds them there.
 
     The path goes down evenly in the logarithm, from the EBOPs of the first epoch to the target at `DESCENT` of the
-    training: a network squeezed at once loses what it has learnt. With the error e = log10(EBOPs / path), each epoch moves
-    log10 β by `proportional * (e - e_last) + integral * e` (the incremental form of a PI controller, which does not wind
-    up while β is at a bound).
+    training: a network squeezed at once loses what it has learnt. With the error e = log10(EBOPs / path), each epoch
+    moves log10 β by `proportional * (e - e_last) + integral * e` (the incremental form of a PI controller, which does
+    not wind up while β is at a bound).
     """
 
     DESCENT = 0.7
