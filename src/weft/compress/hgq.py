@@ -11,18 +11,24 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from weft.compress.outcome import Candidate, Outcome
-from weft.compress.training import Material, prepare, rate
+from weft.compress.training import Material, Training, prepare, rate
 from weft.config import BetaRamp, HgqCompression
 from weft.errors import BudgetError
 from weft.space.architecture import HgqNumbers
-from weft.train.control import Constant, Control, LogRamp, TargetEbops
+from weft.train.control import Constant, Control, Cosine, LogRamp, TargetEbops
+from weft.train.engine import State
 from weft.train.fit import fit
-from weft.train.track import KeepFront
+from weft.train.track import KeepBest, KeepFront
 from weft.types import Progress, no_progress
 
 if TYPE_CHECKING:
+    import keras
+
     from weft.space.architecture import Architecture
     from weft.space.model import Weights
+
+FINETUNE_RATE = 0.2
+"""Peak learning rate of fine-tuning as a share of that of the training before."""
 
 TARGET_TOLERANCE = 0.02
 """A point is at the target if its EBOPs are at most this share above it."""
@@ -59,17 +65,42 @@ def run(
         progress=progress,
         note=architecture.describe(),
     )
+    fixed = training.with_bits_frozen()
     candidates = [
         Candidate(
             name=f"epoch-{snapshot.epoch}",
             log=snapshot.log,
-            model=lambda snapshot=snapshot: training.model_of(snapshot.onto(state)),
+            model=lambda snapshot=snapshot: _finetuned(
+                fixed, snapshot.onto(state), config, seed, directory, snapshot.epoch
+            ),
             architecture=architecture,
         )
         for snapshot in front.snapshots
     ]
     at_target = () if config.target is None else _at_target(candidates, config.target.ebops)
     return Outcome([{"point": f"epoch-{int(e['epoch'])}", **e} for e in history.epochs], candidates, at_target)
+
+
+def _finetuned(
+    training: Training, state: State, config: HgqCompression, seed: int, directory: Path, epoch: int
+) -> keras.Model:
+    """Train the weights of one point on, with its widths fixed and bits free of charge."""
+    if config.finetune_epochs == 0:
+        return training.model_of(state)
+    best = KeepBest(training.metric)
+    peak = FINETUNE_RATE * config.learning_rate
+    controls = {"learning_rate": Cosine(peak, config.finetune_epochs), "beta": Constant(0.0)}
+    fresh = training.engine.state().optimizer
+    state, _ = fit(
+        training.engine,
+        State(state.trainable, state.non_trainable, fresh),
+        training.train,
+        training.validation,
+        training.plan(config, controls, seed + 1, config.finetune_epochs),
+        trackers=[best],
+        path=directory / f"finetune-{epoch}.npz",
+    )
+    return training.model_of(best.best.onto(state))
 
 
 def _beta(config: HgqCompression) -> Control:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -68,6 +68,19 @@ class Training:
             min_delta=stopping.min_delta if stopping else 0.0,
             seed=seed,
         )
+
+    def with_bits_frozen(self) -> Training:
+        """Return a training of the same model in which widths keep their value and weights go on learning."""
+        import keras
+
+        engine = Engine(
+            self.model,
+            keras.optimizers.Adam(float(self.engine.optimizer.learning_rate)),
+            self.engine.loss,
+            self.engine.penalty,
+            frozen=lambda path: "fixed_point_quantizer" in path,
+        )
+        return replace(self, engine=engine)
 
     def model_of(self, state: State) -> keras.Model:
         """Return the model with the variables of a state; the same object each time."""

@@ -55,6 +55,11 @@ class HgqCompression(TrainingConfig):
     )
     gamma: float = Field(default=1e-8, ge=0, description="Weight of the sum of all widths in the loss, >= 0.")
     bits0: Bits = Field(default=6, description="Width that each weight starts with, in bits.")
+    finetune_epochs: int = Field(
+        default=20,
+        ge=0,
+        description="Epochs in which a kept design trains on with its widths fixed, its metric recovering.",
+    )
     keep: int = Field(default=2, ge=1, description="Designs kept of each training, spread over accuracy and cost.")
     warm_start: bool = Field(default=True, description="Whether training goes on from the weights of the search.")
 

@@ -62,6 +62,7 @@ class Engine:
         optimizer: A Keras optimizer with a plain learning rate.
         loss: A Keras loss on (target, logits[, weight]).
         penalty: An extra term of the loss, from the trainable variables by path.
+        frozen: Says of a trainable variable's path that it keeps its value.
 
     Raises:
         UnsupportedError: Keras runs on another backend than JAX.
@@ -73,6 +74,7 @@ class Engine:
         optimizer: keras.optimizers.Optimizer,
         loss: Callable[..., Tensor],
         penalty: Penalty | None = None,
+        frozen: Callable[[str], bool] = lambda path: False,
     ) -> None:
         import keras
 
@@ -84,8 +86,9 @@ class Engine:
         if not optimizer.built:
             optimizer.build(model.trainable_variables)
         self.model, self.optimizer = model, optimizer
-        self._loss, self._penalty = loss, penalty
+        self.loss, self.penalty = loss, penalty
         self._paths = [variable.path for variable in model.trainable_variables]
+        self._frozen = [frozen(path) for path in self._paths]
         self._rate = _index_of(optimizer.variables, optimizer._learning_rate)
         betas = [layer._beta for layer in model._flatten_layers() if getattr(layer, "_beta", None) is not None]
         self._betas = [_index_of(model.non_trainable_variables, beta) for beta in betas]
@@ -173,10 +176,10 @@ class Engine:
             outputs, non_trainable, extra = model.stateless_call(
                 trainable, non_trainable, x, training=True, return_losses=True
             )
-            task = self._loss(y, outputs) if weight is None else self._loss(y, outputs, weight)
+            task = self.loss(y, outputs) if weight is None else self.loss(y, outputs, weight)
             terms = [task, *extra]
-            if self._penalty is not None:
-                terms.append(self._penalty(dict(zip(self._paths, trainable, strict=True))))
+            if self.penalty is not None:
+                terms.append(self.penalty(dict(zip(self._paths, trainable, strict=True))))
             return sum(terms), non_trainable
 
         gradient = jax.value_and_grad(loss, has_aux=True)
@@ -192,7 +195,9 @@ class Engine:
                 state.trainable, non_trainable, data.x[rows], data.y[rows], weight
             )
             trainable, variables = optimizer.stateless_apply(variables, gradients, state.trainable)
-            return State(list(trainable), list(non_trainable), list(variables)), jnp.asarray(value, "float32")
+            kept = zip(self._frozen, state.trainable, trainable, strict=True)
+            trainable = [old if frozen else new for frozen, old, new in kept]
+            return State(trainable, list(non_trainable), list(variables)), jnp.asarray(value, "float32")
 
         def epoch(state: State, data: EpochData, order: Tensor, controls: dict[str, Tensor]) -> tuple[State, Tensor]:
             return jax.lax.scan(lambda carry, inputs: step(carry, inputs, data), state, (order, controls))
