@@ -62,8 +62,8 @@ _TRACER_ERRORS = (AssertionError, AttributeError, LookupError, RuntimeError, Typ
 
 # Corrections of alkaid 0.8.2; each has a test with the smallest network that comes out wrong without it.
 
-# It takes "bit b of x * 2^s" for the top bit of x whenever b is the top bit of x, and then drops the shift s. Two of four
-# trained jet taggers came out wrong by it, in a few of 10 000 events. Without this pass the graph is right, and as
+# It takes "bit b of x * 2^s" for the top bit of x whenever b is the top bit of x, and then drops the shift s. Two of
+# four trained jet taggers came out wrong by it, in a few of 10 000 events. Without this pass the graph is right, and as
 # small: what the pass recognises is a wire.
 canon.canonicalize_msb_wraps = lambda logic: logic
 
@@ -131,7 +131,11 @@ class AdderGraph:
         if reason is not None:
             raise UnsupportedError(f"cannot trace model '{model.name}' to an adder graph: {reason}")
         try:
-            traced = trace_model(model, framework="keras", dump=True)
+            try:
+                traced = trace_model(model, framework="keras", dump=True)
+            except AssertionError:  # alkaid packs six one-bit inputs into a table, but not if one of them has a sign
+                plain = {"binary_lut": False}
+                traced = trace_model(model, solver_options=plain, framework="keras", dump=True)
             inputs, outputs = np.ravel(traced["inputs"][0]), np.ravel(traced["final"][0])
             logic = trace(inputs, outputs)
             values = {layer.name: traced.get(f"/{layer.name}/final", ()) for layer in model.layers}

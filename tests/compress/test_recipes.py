@@ -156,3 +156,16 @@ def test_points_that_lost_too_much_are_taken_only_where_there_are_too_few():
 def test_the_best_point_at_the_goal_is_always_among_the_choice():
     assert names(1, (FRONT[3], FRONT[4])) == ["small"]
     assert "useless" in names(2, (FRONT[4],))
+
+
+def test_fine_tuning_moves_weights_and_no_width(material, weights, tmp_path):
+    section = {**HGQ, "epochs": 3, "keep": 1}
+    made = {
+        n: compress(FLOAT, material, config(**section, finetune_epochs=n), 3, weights, tmp_path / str(n))[0]
+        for n in (0, 2)
+    }
+    assert made[0].name == made[2].name
+    pairs = list(zip(made[0].model.trainable_variables, made[2].model.trainable_variables, strict=True))
+    for before, after in pairs:
+        same = np.array_equal(np.array(before.value), np.array(after.value))
+        assert same == ("fixed_point_quantizer" in before.path), before.path

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from weft._backend import set_backend
 from weft.adder_graph import AdderGraph
@@ -39,6 +41,33 @@ def randomised(model: Any, seed: int = 0) -> Any:
     for layer in model.layers[1:]:
         layer._kernel.assign(random.normal(0, 0.7, layer._kernel.shape))
         layer.bias.assign(random.normal(0, 0.5, layer.bias.shape))
+    return model
+
+
+def set_layer(layer: Any, kernel: ArrayLike, bias: ArrayLike, kif: Sequence[tuple[int, int, int]]) -> None:
+    """Give a layer exact weights and its inputs a format each."""
+    for variable, value in (
+        (layer.kq.quantizer._b, np.full(layer._kernel.shape, 8)),
+        (layer.kq.quantizer._i, np.full(layer._kernel.shape, 3)),
+        (layer.bq.quantizer._b, np.full(layer.bias.shape, 8)),
+        (layer.bq.quantizer._i, np.full(layer.bias.shape, 3)),
+        (layer._kernel, kernel),
+        (layer.bias, bias),
+        (layer.iq.quantizer._k, [[k for k, _, _ in kif]]),
+        (layer.iq.quantizer._i, [[i for _, i, _ in kif]]),
+        (layer.iq.quantizer._f, [[f for _, _, f in kif]]),
+    ):
+        variable.assign(np.asarray(value, dtype=np.float32))
+
+
+def of_few_bits(model: Any, seed: int) -> Any:
+    """Give a model random weights and inputs of 0 to 3 bits, most of them of one or two."""
+    random = np.random.default_rng(seed)
+    for layer in model.layers[1:]:
+        n_in, n_out = layer._kernel.shape
+        k, i, f = random.integers(0, 2, (3, n_in))
+        weights = random.integers(-32, 33, (n_in, n_out)) / 16, random.integers(-32, 33, n_out) / 16
+        set_layer(layer, *weights, list(zip(k, i, f, strict=True)))
     return model
 
 

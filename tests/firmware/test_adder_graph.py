@@ -16,7 +16,7 @@ from hypothesis import given, reject, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from tests.firmware.models import PART, mlp, randomised, samples
+from tests.firmware.models import PART, mlp, of_few_bits, randomised, samples, set_layer
 from weft.adder_graph import AdderGraph, from_codes, to_codes
 from weft.errors import ConfigError, DataError, RunError, ShapeError, UnsupportedError
 from weft.firmware import verify
@@ -242,22 +242,6 @@ def test_a_model_calibrated_by_hgq2_is_exact():
     assert verify(model, AdderGraph.from_model(model), None, x).status == "exact"
 
 
-def set_layer(layer, kernel, bias, kif):
-    """Give a layer exact weights and its inputs a format each."""
-    for variable, value in (
-        (layer.kq.quantizer._b, np.full(layer._kernel.shape, 8)),
-        (layer.kq.quantizer._i, np.full(layer._kernel.shape, 3)),
-        (layer.bq.quantizer._b, np.full(layer.bias.shape, 8)),
-        (layer.bq.quantizer._i, np.full(layer.bias.shape, 3)),
-        (layer._kernel, kernel),
-        (layer.bias, bias),
-        (layer.iq.quantizer._k, [[k for k, _, _ in kif]]),
-        (layer.iq.quantizer._i, [[i for _, i, _ in kif]]),
-        (layer.iq.quantizer._f, [[f for _, _, f in kif]]),
-    ):
-        variable.assign(np.asarray(value, dtype=np.float32))
-
-
 SMALLEST = {
     "a doubled number keeps its lowest bit": ([[2.0]], [0.0], (0, 1, 1), (0, 1, 0)),
     "a shifted number keeps its lowest bit": ([[3.0]], [-1.0], (0, 1, 1), (0, 1, 0)),
@@ -273,7 +257,7 @@ def test_what_alkaid_gets_wrong_is_right_here(case):
     set_layer(model.layers[1], kernel, bias, [first])
     set_layer(model.layers[2], [[1.0]], [0.0], [second])
     graph = AdderGraph.from_model(model)
-    k, i, f = second
+    _, i, f = second
     x = np.arange(-4, 4, 0.25, dtype=np.float32)[:, None]
     rounded = np.floor(2.0 ** first[2] * x + 0.5) / 2.0 ** first[2] % 2.0 ** first[1]
     relu = np.maximum(rounded * kernel + bias, 0)
@@ -282,21 +266,16 @@ def test_what_alkaid_gets_wrong_is_right_here(case):
 
 
 def test_a_layer_of_constants_is_refused():
-    model = model_of((3, (4, 2)))
-    set_layer(model.layers[1], np.ones((3, 4)), np.zeros(4), [(1, -1, 0)] * 3)
-    set_layer(model.layers[2], np.ones((4, 2)), np.zeros(2), [(1, 1, 1)] * 4)
+    model = mlp(1, (2, 1))
+    set_layer(model.layers[1], [[1.0, -1.0]], [0.0, 0.0], [(0, 1, 1)])  # ReLU leaves nothing of the second neuron
+    set_layer(model.layers[2], [[0.0], [1.0]], [0.0], [(0, 1, 1)] * 2)
     with pytest.raises(UnsupportedError, match=r"all outputs of a layer are constant, .*compress less"):
         AdderGraph.from_model(model)
 
 
 @pytest.mark.parametrize("seed", range(20))
 def test_networks_of_one_bit_and_two_bit_numbers_are_exact(seed):
-    model, random = model_of((8, (8, 3))), np.random.default_rng(seed)
-    for layer in model.layers[1:]:
-        n_in, n_out = layer._kernel.shape
-        bits = [random.integers(low, high, n_in) for low, high in ((0, 2), (0, 2), (0, 2))]
-        weights = random.integers(-32, 33, (n_in, n_out)) / 16, random.integers(-32, 33, n_out) / 16
-        set_layer(layer, *weights, list(zip(*bits, strict=True)))
+    model = of_few_bits(model_of((8, (8, 3))), seed)
     result = verify(model, AdderGraph.from_model(model), None, samples(500, 8, seed))
     assert result.status == "exact", result.sentence
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.firmware.models import PART, mlp, randomised, samples
+from tests.firmware.models import PART, mlp, of_few_bits, randomised, samples
 from weft.adder_graph import AdderGraph
 from weft.errors import DataError, ShapeError
 from weft.firmware import Project, Simulator, Verification, emit, extreme_inputs, reference, verify
@@ -79,6 +79,11 @@ def test_a_weight_changed_after_tracing_is_found_in_its_layer(small):
     )
 
 
+@pytest.fixture(scope="module")
+def small_bits_model():
+    return mlp(8, (8, 3))
+
+
 def tampered(project: Project, directory: Path, file: str, pattern: str, replacement: str) -> Project:
     """Copy a project with one change in its Verilog."""
     shutil.copytree(project.directory, directory)
@@ -127,6 +132,15 @@ def test_designs_with_dead_ports_are_exact_in_verilog(pruned, tmp_path, what):
     graph = AdderGraph.from_model(model)
     project = emit(graph, tmp_path / "project", PART, 5.0)
     result = verify(model, graph, Simulator(project), samples(100, 4))
+    assert result.status == "exact", result.sentence
+
+
+@pytest.mark.parametrize("seed", [1, 2, 18])
+def test_networks_of_few_bits_are_exact_in_verilog(small_bits_model, tmp_path, seed):
+    model = of_few_bits(small_bits_model, seed)
+    graph = AdderGraph.from_model(model)
+    project = emit(graph, tmp_path / "project", PART, 2.0)
+    result = verify(model, graph, Simulator(project), samples(500, 8, seed))
     assert result.status == "exact", result.sentence
 
 

@@ -120,27 +120,29 @@ def test_a_run_killed_again_and_again_ends_as_if_it_had_never_been(finished, tmp
     assert summary_of(run)["status"] == "finished"
 
 
+def searched(finished: Path, place: Path) -> Path:
+    """Copy a finished run as it was after its search."""
+    run = Path(shutil.copytree(finished, place))
+    for name in ("designs", "compress"):
+        shutil.rmtree(run / name)
+    return run
+
+
 def test_ctrl_c_leaves_a_run_that_the_same_command_resumes(finished, tmp_path):
-    experiment, run = write_experiment(tmp_path), tmp_path / "run"
-    for moment in ("search", "compress"):
-        process = subprocess.Popen(
-            [*WEFT, "run", str(experiment), "--out", str(run)],
-            env=environment(),
-            stderr=subprocess.PIPE,
-            stdout=subprocess.DEVNULL,
-            text=True,
-        )
-        wait_for(run, moment, process)
-        time.sleep(2.0)
-        process.send_signal(signal.SIGINT)
-        _, error = process.communicate(timeout=120)
-        assert process.returncode == 130
-        assert "nothing finished is lost: the same command goes on from here" in error
-        assert "Traceback" not in error
-        assert summary_of(run)["status"] == "interrupted"
-    done = weft("run", run, "--set", "search.workers=1")
-    assert done.returncode == 2  # a run directory takes no changes
-    done = weft("run", experiment, "--out", run, "--set", "search.workers=1")
+    run = searched(finished, tmp_path / "run")
+    (run / "log.jsonl").unlink()
+    process = subprocess.Popen(
+        [*WEFT, "run", str(run)], env=environment(), stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True
+    )
+    wait_for(run, "compress", process)
+    time.sleep(2.0)
+    process.send_signal(signal.SIGINT)
+    _, error = process.communicate(timeout=120)
+    assert process.returncode == 130
+    assert "nothing finished is lost: the same command goes on from here" in error
+    assert "Traceback" not in error
+    assert summary_of(run)["status"] == "interrupted"
+    done = weft("run", finished.parent / "experiment.yaml", "--out", run, "--set", "search.workers=1")
     assert done.returncode == 0, done.stderr
     assert_same(run, finished)
 
@@ -167,19 +169,21 @@ def test_a_second_process_on_a_run_is_told_who_works_there(finished, tmp_path):
 def test_a_full_disk_is_named_and_the_run_resumes_when_there_is_space(finished, tmp_path):
     place = tmp_path / "small"
     place.mkdir()
-    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=200k", "tmpfs", str(place)], capture_output=True)
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=200m", "tmpfs", str(place)], capture_output=True)
     if mounted.returncode:
         pytest.skip("mounting a small tmpfs needs root")
     try:
-        experiment = write_experiment(tmp_path)
-        full = weft("run", experiment, "--out", place / "run")
+        run = searched(finished, place / "run")
+        used = sum(path.stat().st_blocks * 512 for path in run.rglob("*"))
+        subprocess.run(["mount", "-o", f"remount,size={used + 60_000}", str(place)], check=True)
+        full = weft("run", run)
         assert full.returncode != 0
         assert "No space left on device" in full.stderr
         assert "Traceback" not in full.stderr
         subprocess.run(["mount", "-o", "remount,size=200m", str(place)], check=True)
-        done = weft("run", experiment, "--out", place / "run")
+        done = weft("run", run)
         assert done.returncode == 0, done.stderr
-        assert_same(place / "run", finished)
+        assert_same(run, finished)
     finally:
         subprocess.run(["umount", "-l", str(place)], check=True)
 

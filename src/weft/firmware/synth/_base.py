@@ -1,4 +1,4 @@
-"""What a synthesis tool is: found, given a script, run, and read."""
+"""Families of parts, which synthesis tools have flows for."""
 
 from __future__ import annotations
 
