@@ -26,11 +26,11 @@ demo: $(STAMP)
 
 test: $(DEV) browser
 	$(BIN)/ruff check src tests benchmarks
-	$(BIN)/python -m pytest -m "not slow and not gpu and not vendor"
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not slow and not gpu and not vendor"
 
 test-all: $(DEV) browser
 	$(BIN)/ruff check src tests benchmarks
-	$(BIN)/python -m pytest -m "not gpu and not vendor"
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not gpu and not vendor"
 
 lint: $(DEV)
 	$(BIN)/ruff check src tests benchmarks

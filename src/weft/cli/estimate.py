@@ -26,7 +26,7 @@ def estimate(
     from weft.run import Run
     from weft.run.directory import RESOLVED
 
-    run_directory = next((p for p in (model, *model.parents[:2]) if (p / RESOLVED).exists()), None)
+    run_directory = next((p for p in (model, *model.parents[:3]) if (p / RESOLVED).exists()), None)
     target = Run(run_directory).experiment.target if run_directory else TargetConfig()
     part = part or target.part
     find_part(part)
