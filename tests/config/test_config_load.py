@@ -56,7 +56,7 @@ def test_all_problems_are_reported_at_once_in_the_order_of_the_file_with_overrid
         ("trials: 5", "trials: unknown key; it belongs to 'search'"),
         ("search: {qqq: 5}", "search.qqq: unknown key; no key here has a similar name"),
         ("space: {blocks: [{type: mlp, droput: 0}]}", "space.blocks.0.droput: unknown key; did you mean 'dropout'?"),
-        ("compress: {recipe: imp, beta: 1}", "compress.bits0: unknown key; it belongs to recipe: hgq"),
+        ("compress: {recipe: imp, beta: 1}", "compress.beta: unknown key; it belongs to recipe: hgq"),
         ("compress: {recipe: imp, round: 1}", "compress.round: unknown key; did you mean 'rounds'?"),
         ("compress: {beta: {from: 1, too: 2, to: 2}}", "compress.beta.too: unknown key; did you mean 'to'?"),
         ("target: {budget: {luts: 1}}", "target.budget.luts: unknown key; did you mean 'lut'?"),
