@@ -10,7 +10,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from weft import atomic
-from weft.errors import BudgetError, RunError, VerificationError
+from weft.errors import BudgetError, ConfigError, RunError, VerificationError
 from weft.lock import RunLock
 from weft.run.design import RESULTS
 from weft.run.directory import DATA, SELECTION, SUMMARY, Run
@@ -36,10 +36,16 @@ def execute(run: Run, stages: Sequence[str], bars: Bars) -> dict[str, Any]:
     The summary is written at the end of every stage, and with status `interrupted` or `failed` when one ends early.
 
     Raises:
+        ConfigError: The experiment asks for tracking, which is not there yet.
         RunError: Another process works on the run; or an earlier stage is missing.
         VerificationError: A design's levels disagree; the stages before and the report are complete.
         BudgetError: No design meets the budget; likewise.
     """
+    if run.experiment.tracking.mlflow:
+        raise ConfigError(
+            "tracking.mlflow is on, but weft does not write to MLflow yet; set tracking.mlflow: false, "
+            "the run directory keeps everything"
+        )
     with RunLock(run.path):
         start, before = time.monotonic(), _seconds_before(run)
         late: Exception | None = None
