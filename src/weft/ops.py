@@ -6,9 +6,6 @@ from typing import Any
 
 
 def __getattr__(name: str) -> Any:
-    from weft._backend import set_backend
-
-    set_backend()
     import keras
 
     return getattr(keras.ops, name)

@@ -12,7 +12,7 @@ import numpy as np
 
 from weft import atomic
 from weft.compress.finalize import finalize
-from weft.compress.recipe import save_architecture, table
+from weft.compress.recipe import table
 from weft.config import load
 from weft.errors import TrainingError
 from weft.run import Design, Run
@@ -156,7 +156,7 @@ def write_design(run, task, number, point, upto="report", seed=0, mismatches=0):
     design = Design(run.path / "designs" / f"t{number:03d}-{point}")
     trail = make_trail(task, draw)
     log = next((row for row in trail if row["point"] == point), trail[-1])
-    save_architecture(design.path / "architecture.json", architecture_of(task))
+    design.write("architecture.json", architecture_of(task).model_dump(mode="json"))
     atomic.write_text(design.path / "trail.csv", table(trail))
     numbers = {name: value for name, value in log.items() if isinstance(value, float)}
     design.write("training.json", {"trial": number, "recipe": "hgq", "log": numbers})

@@ -62,7 +62,7 @@ def command(function: F) -> F:
             typer.secho("stopped; nothing finished is lost: the same command goes on from here", fg="yellow", err=True)
             raise typer.Exit(INTERRUPTED) from None
 
-    app.command(name=function.__name__.rstrip("_"))(guarded)
+    app.command(name=function.__name__)(guarded)
     return function
 
 

@@ -14,13 +14,14 @@ from weft.cli._progress import bars
 if TYPE_CHECKING:
     from weft.run import Run
 
+Source = Annotated[str, typer.Argument(help="An experiment.yaml, a preset, or a run directory to resume.")]
 Out = Annotated[Path | None, typer.Option("--out", "-o", help="The run directory; by default runs/<name>.")]
 Set = Annotated[list[str] | None, typer.Option("--set", "-s", help="Change a value, such as search.trials=5.")]
 
 
 @command
 def run(
-    experiment: Annotated[str, typer.Argument(help="An experiment.yaml, a preset, or a run directory to resume.")],
+    experiment: Source,
     out: Out = None,
     changes: Set = None,
     as_json: Json = False,

@@ -9,14 +9,14 @@ import typer
 from weft.cli import _show
 from weft.cli._app import Json, command, print_json
 from weft.cli._progress import bars
-from weft.cli.run import Out, Set, open_run
+from weft.cli.run import Out, Set, Source, open_run
 
 Directory = Annotated[str, typer.Argument(help="The run directory.")]
 
 
 @command
 def search(
-    experiment: Annotated[str, typer.Argument(help="An experiment.yaml, a preset, or a run directory to resume.")],
+    experiment: Source,
     out: Out = None,
     changes: Set = None,
     as_json: Json = False,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -91,8 +90,3 @@ def table(rows: Sequence[dict[str, Any]]) -> str:
     writer.writeheader()
     writer.writerows(rows)
     return text.getvalue()
-
-
-def save_architecture(path: Path, architecture: Architecture) -> None:
-    """Write an architecture as JSON."""
-    write_text(path, json.dumps(architecture.model_dump(mode="json"), indent=2) + "\n")

@@ -18,7 +18,7 @@ def compress_job(job: dict[str, Any], report: Report) -> list[str]:
 
     `job` holds `run` (the directory), `trial`, `genotype`, and `weights` (relative to the run).
     """
-    from weft.compress.recipe import compress, save_architecture, table
+    from weft.compress.recipe import compress, table
     from weft.compress.training import Material
     from weft.data import load
     from weft.space.architecture import parse
@@ -35,7 +35,7 @@ def compress_job(job: dict[str, Any], report: Report) -> list[str]:
     ids = []
     for one in made:
         design = Design(run.path / "designs" / f"t{job['trial']:03d}-{one.name}")
-        save_architecture(design.path / "architecture.json", one.architecture)
+        design.write("architecture.json", one.architecture.model_dump(mode="json"))
         trail = place / "trail.csv"
         atomic.write_text(design.path / "trail.csv", trail.read_text() if trail.exists() else table([]))
         design.write("training.json", {"trial": job["trial"], "recipe": experiment.compress.recipe, "log": one.log})

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from weft._backend import set_backend
 from weft.errors import ShapeError
 from weft.space.blocks import BLOCKS
 from weft.space.layers import factory_for
@@ -36,7 +35,6 @@ def build(
         seed: Of the initial weights and of dropout.
         wrap_kernel_quantizer: Puts something around each kernel quantiser before its layer is built (a mask, say).
     """
-    set_backend()
     import keras
 
     keras.backend.clear_session()

@@ -25,9 +25,6 @@ def loss_for(name: str, task: Task) -> keras.losses.Loss:
     Raises:
         ConfigError: The loss does not fit the task.
     """
-    from weft._backend import set_backend
-
-    set_backend()
     import keras
 
     known = LOSSES_OF_TASK[task]

@@ -10,12 +10,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from weft._backend import set_backend
-
-set_backend()
-
-import keras  # noqa: E402
-from keras import ops  # noqa: E402
+import keras
+from keras import ops
 
 
 class Pruned(keras.layers.Layer):
