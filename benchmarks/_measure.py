@@ -47,19 +47,33 @@ def emit(**line: Any) -> None:
 
 
 class Contender:
-    """A process that trains one chunk for every line it reads."""
+    """A process on one core that trains one chunk for every line it reads.
 
-    def __init__(self, label: str, python: str, backend: str, contender: str, case: str, weights: str = "") -> None:
-        script = Path(__file__).with_name("_contenders.py")
+    Variables alone would not hold it to a thread: XLA keeps a pool of one thread a core, and `fit` prepares a batch in
+    Python while that pool trains the one before.
+    """
+
+    def __init__(
+        self,
+        label: str,
+        python: str,
+        backend: str,
+        contender: str,
+        case: str,
+        weights: str = "",
+        script: str = "_contenders.py",
+    ) -> None:
         environment = {**os.environ, **ONE_THREAD, "KERAS_BACKEND": backend, "WEFT_BENCHMARK_WEIGHTS": weights}
         self.label, self.steps_per_second, self.cpu_rates = label, [], []
+        core = max(os.sched_getaffinity(0))
         self._process = subprocess.Popen(
-            [python, str(script), contender, case],
+            [python, str(Path(__file__).with_name(script)), contender, case],
             env=environment,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
             text=True,
+            preexec_fn=lambda: os.sched_setaffinity(0, {core}),
         )
 
     def _line(self) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 
 import numpy as np
 import pytest
@@ -10,6 +11,9 @@ from hypothesis import settings
 
 settings.register_profile("weft", deadline=None, derandomize=True)
 settings.load_profile("weft")
+
+# A shell that starts a job in the background makes it ignore Ctrl-C, and so would every process that a test starts.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -12,16 +12,20 @@ import pytest
 SOURCE = Path(__file__).parents[1] / "src" / "weft"
 
 LEVELS = [
-    {"_backend", "errors", "types", "atomic", "objectives"},
+    {"_backend", "errors", "types", "atomic", "objectives", "section"},
     {"ops", "lock"},
+    {"prune"},
     {"config"},
     {"data", "adder_graph"},
+    {"quantize"},
+    {"layers"},
     {"space", "train"},
     {"cost"},
     {"compress"},
     {"firmware"},
     {"search"},
     {"run", "report"},
+    {"tune"},
     {"cli"},
 ]
 """From the bottom to the top: a room imports from rooms below it, or from itself."""

@@ -23,7 +23,7 @@ def material() -> Material:
     }
     source = Provenance("blobs", "Gaussian classes", "0" * 64)
     dataset = Dataset.build(raw, name="blobs", task="classification", provenance=source, class_names=("a", "b", "c"))
-    return Material(dataset, (dataset.train, dataset.validation))
+    return Material.of(dataset)
 
 
 @pytest.fixture(scope="session")

@@ -1,66 +1,60 @@
-"""Finalised models: ranges as HGQ2 would trace them, plain HGQ2 on disk, equal after reloading without weft."""
+"""Finalised models: masks baked in, nothing left to train, plain HGQ2 on disk, equal after reloading without weft."""
 
 from __future__ import annotations
 
 import subprocess
 import sys
 
+import keras
 import numpy as np
 import pytest
 
 from tests.compress.conftest import FLOAT
 from tests.conftest import blobs
-from weft.compress.finalize import finalize, restore, variables_of
-from weft.compress.quantize.calibrate import calibrate
-from weft.errors import DataError, ShapeError, UnsupportedError
-from weft.space.architecture import FixedNumbers, HgqNumbers
+from weft.compress.api import compress, fit
+from weft.compress.finalize import assign, finalize, variables_of
+from weft.config.numbers import FixedNumbers, HgqNumbers
+from weft.errors import ConfigError, ShapeError, UnsupportedError
+from weft.prune.magnitude import Magnitude
+from weft.quantize.convert import convert
+from weft.quantize.kernels import kernels
+from weft.quantize.pruned import FINETUNE
+from weft.space.architecture import Architecture
+from weft.space.blocks import MlpGenes
 from weft.space.model import build
 
 HGQ = FLOAT.with_numbers(HgqNumbers(bits0=5))
 
 
-@pytest.mark.parametrize("numbers", [HgqNumbers(bits0=5), FixedNumbers()], ids=["hgq", "fixed"])
-def test_calibration_equals_that_of_hgq2(numbers):
-    from hgq.utils import trace_minmax
-
-    x, _ = blobs(700)
-    architecture = FLOAT.with_numbers(numbers)
-    ours, theirs = build(architecture, 1), build(architecture, 1)
-    calibrate(ours, x)
-    trace_minmax(theirs, x, batch_size=700)
-    for one, two in zip(ours.variables, theirs.variables, strict=True):
-        np.testing.assert_array_equal(np.array(one.value), np.array(two.value), err_msg=one.path)
-
-
-def test_calibration_covers_every_row_so_that_none_wraps():
-    x, _ = blobs(9000)
-    x[8999] *= 50.0  # in the last, padded chunk
-    model = build(HGQ, 1)
-    calibrate(model, x)
-    quantizer = model.get_layer("block0_dense0").iq
-    np.testing.assert_allclose(np.array(quantizer(x[8999:])), x[8999:], atol=0.26)
-
-
-def test_calibration_without_rows_is_refused():
-    with pytest.raises(DataError, match="calibration needs at least one row, and got none"):
-        calibrate(build(HGQ, 1), np.zeros((0, 6), np.float32))
-
-
 def test_a_float_model_has_nothing_to_freeze():
-    with pytest.raises(UnsupportedError, match="a float model has no bits to freeze; compress it with recipe"):
-        finalize(build(FLOAT), FLOAT, blobs(10)[0])
+    with pytest.raises(UnsupportedError, match=r"'weft' is a float model: it has no bits to freeze"):
+        finalize(build(FLOAT), blobs(10)[0])
 
 
 def test_a_missing_variable_is_named():
-    values = variables_of(build(HGQ))
+    model = build(HGQ)
+    values = variables_of(model)
     values.pop("output/bias")
-    with pytest.raises(ShapeError, match="no value for variable 'output/bias' of 6-8-3 relu, hgq"):
-        restore(HGQ, values)
+    with pytest.raises(ShapeError, match="no value for variable 'output/bias' of 'weft' among those given"):
+        assign(model, values)
+
+
+def test_a_finalised_model_cannot_be_trained(tmp_path):
+    x, y = blobs(200)
+    finalize(build(HGQ, 4), x).save(tmp_path / "model.keras")
+    model = keras.models.load_model(tmp_path / "model.keras")
+    with pytest.raises(ConfigError, match="'weft' has no trainable variable: a finalised model cannot be trained"):
+        fit(model, (x, y), "hgq")
+    before = variables_of(model)
+    model.compile("adam", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    model.fit(3 * x, y, epochs=1, verbose=0)
+    for name, value in variables_of(model).items():
+        np.testing.assert_array_equal(value, before[name], err_msg=name)
 
 
 def test_a_saved_design_computes_the_same_where_weft_is_not_installed(tmp_path):
     x, _ = blobs(500)
-    model = finalize(build(HGQ, 4), HGQ, x)
+    model = finalize(build(HGQ, 4), x)
     expected = model.predict(3 * x, batch_size=500, verbose=0)
     model.save(tmp_path / "model.keras")
     np.save(tmp_path / "x.npy", 3 * x)
@@ -73,3 +67,37 @@ def test_a_saved_design_computes_the_same_where_weft_is_not_installed(tmp_path):
     )
     subprocess.run([sys.executable, "-c", code], cwd=tmp_path, check=True, timeout=300)
     np.testing.assert_array_equal(np.load(tmp_path / "y.npy"), expected)
+
+
+@pytest.mark.parametrize("normalization", ["none", "batch"])
+@pytest.mark.parametrize("numbers", [HgqNumbers(bits0=4), FixedNumbers(total_bits=6)], ids=["hgq", "fixed"])
+def test_a_masked_weight_is_zero_costs_nothing_and_is_baked_in(numbers, normalization):
+    genes = MlpGenes(units=(4,), normalization=normalization)
+    plain = build(Architecture(input_shape=(6,), n_outputs=3, blocks=(genes,), numbers=FLOAT.numbers), 1)
+    model = convert(plain, numbers, method=Magnitude())
+    x, _ = blobs(300)
+    mask = (np.random.default_rng(2).random((6, 4)) < 0.5).astype(np.float32)
+    first = kernels(model)[0]
+    full = finalize(model, x)
+    model(x, training=True)
+    dense = int(first.layer.ebops)
+    first.pruned.stage.assign(FINETUNE)
+    first.pruned.mask.assign(mask)
+    assert (first.quantized()[mask == 0] == 0).all()
+    model(x, training=True)
+    assert 0 < int(first.layer.ebops) < dense
+
+    baked, whole = kernels(finalize(model, x))[0], kernels(full)[0]
+    assert baked.pruned is None
+    assert (np.array(baked.variable.value)[mask == 0] == 0).all()
+    assert (whole.quantized()[mask == 0] != 0).any()
+
+
+def test_a_method_that_is_still_at_work_is_ended():
+    x, y = blobs(300)
+    model = compress(build(FLOAT, 1), {"recipe": "fixed", "epochs": 2, "prune": {"method": "magnitude", "fraction": 0.5}})
+    fit(model, (x, y))
+    final = finalize(model, x)
+    assert all(kernel.pruned is None for kernel in kernels(final))
+    expected = model.predict(x, verbose=0)
+    assert np.mean(final.predict(x, verbose=0).argmax(1) == expected.argmax(1)) > 0.95

@@ -264,7 +264,7 @@ def model_file() -> bytes:
             width = draw.poisson(2.2, layer._kernel.shape) * draw.integers(0, 2, layer._kernel.shape)
             layer.kq.quantizer._b.assign(np.minimum(width, 8).astype(np.float32))
             layer.kq.quantizer._i.assign(np.zeros(layer._kernel.shape, np.float32))
-    model = finalize(model, architecture, draw.normal(size=(64, 16)).astype(np.float32))
+    model = finalize(model, draw.normal(size=(64, 16)).astype(np.float32))
     with tempfile.TemporaryDirectory() as directory:
         path = Path(directory) / "model.keras"
         model.save(path)

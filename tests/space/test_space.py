@@ -158,7 +158,7 @@ def test_a_wide_fixed_point_model_computes_what_the_float_model_does(activation,
             layer.moving_mean.assign(rng.normal(0.0, 1.0, layer.gamma.shape))
     wide = build(architecture.with_numbers(FixedNumbers(total_bits=20, io_bits=20, granularity="channel")))
     import_weights(wide, export_weights(model))
-    from weft.compress.quantize.calibrate import calibrate
+    from weft.quantize.calibrate import calibrate
 
     x, _ = blobs(200)
     calibrate(wide, x)

@@ -11,12 +11,14 @@ def main() -> None:
         data,
         doctor,
         estimate,
+        init_layers,
         pareto,
         presets,
         report,
         run,
         stages,
         status,
+        tune,
         validate,
     )
 

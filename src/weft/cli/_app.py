@@ -7,7 +7,7 @@ import json
 import logging
 import sys
 from collections.abc import Callable
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, NoReturn, TypeVar
 
 import typer
 
@@ -54,16 +54,27 @@ def command(function: F) -> F:
             return function(*args, **kwargs)
         except WeftError as error:
             message = "\n".join([str(error), *getattr(error, "__notes__", ())])
-            if kwargs.get("as_json"):
-                typer.echo(json.dumps({"error": message, "kind": type(error).__name__, "exit_code": error.exit_code}))
-            typer.secho(f"error: {message}", fg="red", err=True)
-            raise typer.Exit(error.exit_code) from error
+            _fail(message, type(error).__name__, error.exit_code, as_json=kwargs.get("as_json", False))
+        except OSError as error:
+            place = f" ({error.filename})" if error.filename else ""
+            message = (
+                f"the system refused: {error.strerror or error}{place}; nothing finished is lost: "
+                "once that is put right, the same command goes on from here"
+            )
+            _fail(message, type(error).__name__, WeftError.exit_code, as_json=kwargs.get("as_json", False))
         except KeyboardInterrupt:
             typer.secho("stopped; nothing finished is lost: the same command goes on from here", fg="yellow", err=True)
             raise typer.Exit(INTERRUPTED) from None
 
-    app.command(name=function.__name__)(guarded)
+    app.command(name=function.__name__.replace("_", "-"))(guarded)
     return function
+
+
+def _fail(message: str, kind: str, exit_code: int, *, as_json: bool) -> NoReturn:
+    if as_json:
+        typer.echo(json.dumps({"error": message, "kind": kind, "exit_code": exit_code}))
+    typer.secho(f"error: {message}", fg="red", err=True)
+    raise typer.Exit(exit_code)
 
 
 def print_json(value: Any) -> None:

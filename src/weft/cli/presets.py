@@ -1,4 +1,4 @@
-"""`weft presets`: experiments that come with weft."""
+"""`weft presets`: experiments and recipes that come with weft."""
 
 from __future__ import annotations
 
@@ -15,16 +15,24 @@ def presets(
     as_json: Json = False,
 ) -> None:
     """List the presets, or print one."""
-    from weft.config import presets as known
+    from weft.config import presets as experiments
+    from weft.config.compress import RECIPES, recipes
     from weft.config.load import source_text
 
+    if name in recipes():
+        typer.echo((RECIPES / f"{name}.yaml").read_text("utf-8"), nl=False)
+        return
     if name is not None:
         typer.echo(source_text(name), nl=False)
         return
-    found = known()
+    found = {"experiments": experiments(), "recipes": recipes()}
     if as_json:
         print_json(found)
         return
-    width = max(map(len, found))
-    for preset, description in found.items():
-        typer.echo(f"{preset:<{width}}  {description}")
+    width = max(len(preset) for kind in found.values() for preset in kind)
+    for title, kind in zip(
+        ("Experiments, for weft run:", "Recipes, for its section compress:"), found.values(), strict=True
+    ):
+        typer.echo(title)
+        for preset, description in kind.items():
+            typer.echo(f"  {preset:<{width}}  {description}")

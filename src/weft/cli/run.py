@@ -38,8 +38,8 @@ def run(
     typer.echo(f"report: {opened.path / 'report.html'}")
 
 
-def open_run(experiment: str, out: Path | None, changes: list[str]) -> Run:
-    """Open a run directory, or begin a run of an experiment file or preset."""
+def open_run(experiment: str, out: Path | None, changes: list[str], suffix: str = "") -> Run:
+    """Open a run directory, or begin a run of an experiment file or preset, by default in `runs/<name><suffix>`."""
     from weft.config import load
     from weft.config.load import source_text
     from weft.errors import ConfigError
@@ -53,4 +53,4 @@ def open_run(experiment: str, out: Path | None, changes: list[str]) -> Run:
             )
         return Run(experiment)
     loaded = load(experiment, changes)
-    return Run.create(out or Path("runs") / loaded.name, loaded, source_text(experiment))
+    return Run.create(out or Path("runs") / f"{loaded.name}{suffix}", loaded, source_text(experiment))

@@ -10,16 +10,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from weft.compress.outcome import Candidate, Outcome
-from weft.compress.training import Material, prepare, rate
+from weft.compress.stages import EngineStages, Stages
+from weft.compress.training import Material, prepare, staged_rate
 from weft.config import FixedCompression, ImpCompression, Precision
-from weft.space.architecture import FixedNumbers
+from weft.config.numbers import FixedNumbers
 from weft.train.fit import fit
 from weft.train.track import KeepBest
 from weft.types import Progress, no_progress
 
 if TYPE_CHECKING:
-    from weft.space.architecture import Architecture
-    from weft.space.model import Weights
+    from weft.compress.network import Network
 
 
 def numbers_of(precision: Precision, config: FixedCompression | ImpCompression) -> FixedNumbers:
@@ -38,41 +38,49 @@ def label(precision: Precision) -> str:
 
 
 def run(
-    architecture: Architecture,
+    network: Network,
     material: Material,
     config: FixedCompression,
     seed: int,
-    weights: Weights | None,
     directory: Path,
     progress: Progress = no_progress,
 ) -> Outcome:
-    """Train at every precision; checkpoints in `directory` make the call resumable."""
+    """Go through the stages at every precision; checkpoints in `directory` make the call resumable.
+
+    The best epoch is kept: of all, if nothing is pruned; of fine-tuning, if something is. Without fine-tuning it is the
+    last one, with its masks fixed: before that the metric would choose the network that is pruned least.
+    """
     trail: list[dict[str, float | str]] = []
     candidates: list[Candidate] = []
-    total = config.epochs * len(config.precisions)
+    total = config.total_epochs * len(config.precisions)
     for i, precision in enumerate(config.precisions):
-        mine = architecture.with_numbers(numbers_of(precision, config))
-        mine = mine.model_copy(update={"learning_rate": config.learning_rate})
-        training = prepare(mine, material, config, seed, weights)
+        numbers = numbers_of(precision, config)
+        model = network.build_for(config, numbers, seed)
+        training = prepare(model, material, config, config.learning_rate, network.l1)
+        stages = EngineStages(Stages(model, config, training.engine.optimizer), training.engine)
         best = KeepBest(training.metric)
         state, history = fit(
             training.engine,
             training.engine.state(),
             training.train,
             training.validation,
-            training.plan(config, {"learning_rate": rate(config, config.learning_rate)}, seed),
+            training.plan(
+                config, {"learning_rate": staged_rate(config, config.learning_rate)}, seed, config.total_epochs
+            ),
             trackers=[best],
+            phases=stages,
             path=directory / f"checkpoint-{label(precision)}.npz",
-            progress=lambda done, _, note, start=i * config.epochs: progress(start + done, total, note),
-            note=mine.describe(),
+            progress=lambda done, _, note, start=i * config.total_epochs: progress(start + done, total, note),
+            note=f"{network.label}, {label(precision)}",
         )
         trail += [{"point": f"{label(precision)}-epoch-{int(e['epoch'])}", **e} for e in history.epochs]
+        kept = best.best if best.snapshots else training.snapshot(state, history.last)
         candidates.append(
             Candidate(
-                name=f"{label(precision)}-epoch-{best.best.epoch}",
-                log=best.best.log,
-                model=lambda training=training, state=state, best=best: training.model_of(best.best.onto(state)),
-                architecture=mine,
+                name=f"{label(precision)}-epoch-{kept.epoch}",
+                log=kept.log,
+                model=lambda training=training, state=state, kept=kept: training.model_of(kept.onto(state)),
+                architecture=network.in_numbers(numbers),
             )
         )
     return Outcome(trail, candidates)

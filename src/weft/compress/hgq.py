@@ -11,10 +11,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from weft.compress.outcome import Candidate, Outcome
-from weft.compress.training import Material, Training, prepare, rate
+from weft.compress.stages import EngineStages, Stages
+from weft.compress.training import FINETUNE_RATE, Material, Training, prepare, staged_rate
 from weft.config import BetaRamp, HgqCompression
+from weft.config.numbers import HgqNumbers
 from weft.errors import BudgetError
-from weft.space.architecture import HgqNumbers
 from weft.train.control import Constant, Control, Cosine, LogRamp, TargetEbops
 from weft.train.engine import State
 from weft.train.fit import fit
@@ -24,56 +25,56 @@ from weft.types import Progress, no_progress
 if TYPE_CHECKING:
     import keras
 
-    from weft.space.architecture import Architecture
-    from weft.space.model import Weights
-
-FINETUNE_RATE = 0.2
-"""Peak learning rate of fine-tuning as a share of that of the training before."""
+    from weft.compress.network import Network
 
 TARGET_TOLERANCE = 0.02
 """A point is at the target if its EBOPs are at most this share above it."""
 
 
 def run(
-    architecture: Architecture,
+    network: Network,
     material: Material,
     config: HgqCompression,
     seed: int,
-    weights: Weights | None,
     directory: Path,
     progress: Progress = no_progress,
 ) -> Outcome:
     """Train with learned bits; a checkpoint in `directory` makes the call resumable.
 
+    With a pruning method every epoch of the train stage is a point, too: its masks are fixed before its weights are
+    fine-tuned.
+
     Raises:
         BudgetError: A target was given, and no epoch came down to it.
     """
-    beta = config.beta.from_ if isinstance(config.beta, BetaRamp) else config.beta
-    numbers = HgqNumbers(beta=beta, gamma=config.gamma, bits0=config.bits0)
-    architecture = architecture.with_numbers(numbers).model_copy(update={"learning_rate": config.learning_rate})
-    training = prepare(architecture, material, config, seed, weights)
-    controls = {"learning_rate": rate(config, config.learning_rate), "beta": _beta(config)}
+    numbers = HgqNumbers(beta=config.beta_start, gamma=config.gamma, bits0=config.bits0)
+    model = network.build_for(config, numbers, seed)
+    training = prepare(model, material, config, config.learning_rate, network.l1)
+    search = before_finetuning(config)
+    stages = Stages(model, search, training.engine.optimizer)
+    controls = {"learning_rate": staged_rate(search, config.learning_rate), "beta": beta_control(search)}
     front = KeepFront(training.metric, "ebops")
     state, history = fit(
         training.engine,
         training.engine.state(),
         training.train,
         training.validation,
-        training.plan(config, controls, seed),
+        training.plan(config, controls, seed, search.total_epochs),
         trackers=[front],
+        phases=EngineStages(stages, training.engine, soft=True),
         path=directory / "checkpoint.npz",
         progress=progress,
-        note=architecture.describe(),
+        note=f"{network.label}, hgq",
     )
     fixed = training.with_bits_frozen()
     candidates = [
         Candidate(
             name=f"epoch-{snapshot.epoch}",
             log=snapshot.log,
-            model=lambda snapshot=snapshot: _finetuned(
-                fixed, snapshot.onto(state), config, seed, directory, snapshot.epoch
+            model=lambda snapshot=snapshot: finetuned(
+                fixed, stages, snapshot.onto(state), config, seed, directory / f"finetune-{snapshot.epoch}.npz"
             ),
-            architecture=architecture,
+            architecture=network.in_numbers(numbers),
         )
         for snapshot in front.snapshots
     ]
@@ -81,33 +82,40 @@ def run(
     return Outcome([{"point": f"epoch-{int(e['epoch'])}", **e} for e in history.epochs], candidates, at_target)
 
 
-def _finetuned(
-    training: Training, state: State, config: HgqCompression, seed: int, directory: Path, epoch: int
+def before_finetuning(config: HgqCompression) -> HgqCompression:
+    """Return the part of a configuration in which widths are learnt."""
+    return config.model_copy(update={"finetune_epochs": 0})
+
+
+def finetuned(
+    training: Training, stages: Stages, state: State, config: HgqCompression, seed: int, path: Path | None
 ) -> keras.Model:
-    """Train the weights of one point on, with its widths fixed and bits free of charge."""
+    """Fix the masks of one point and train its weights on, with its widths fixed and bits free of charge."""
+    model = training.model_of(state)
+    stages.harden()
     if config.finetune_epochs == 0:
-        return training.model_of(state)
+        return model
     best = KeepBest(training.metric)
     peak = FINETUNE_RATE * config.learning_rate
     controls = {"learning_rate": Cosine(peak, config.finetune_epochs), "beta": Constant(0.0)}
-    fresh = training.engine.state().optimizer
     state, _ = fit(
         training.engine,
-        State(state.trainable, state.non_trainable, fresh),
+        training.engine.state(),
         training.train,
         training.validation,
         training.plan(config, controls, seed + 1, config.finetune_epochs),
         trackers=[best],
-        path=directory / f"finetune-{epoch}.npz",
+        path=path,
     )
     return training.model_of(best.best.onto(state))
 
 
-def _beta(config: HgqCompression) -> Control:
+def beta_control(config: HgqCompression) -> Control:
+    """Return what moves β over all epochs of a configuration."""
     if config.target is not None:
-        return TargetEbops(config.target.ebops, config.beta_start, config.epochs)
+        return TargetEbops(config.target.ebops, config.beta_start, config.total_epochs)
     if isinstance(config.beta, BetaRamp):
-        return LogRamp(config.beta.from_, config.beta.to, config.epochs)
+        return LogRamp(config.beta.from_, config.beta.to, config.total_epochs)
     return Constant(config.beta)
 
 

@@ -16,25 +16,26 @@ import numpy as np
 
 from weft.compress.fixed import label, numbers_of
 from weft.compress.outcome import Candidate, Outcome
-from weft.compress.prune.magnitude import magnitude_mask
+from weft.compress.stages import FINETUNE
 from weft.compress.training import Material, Training, prepare, rate
 from weft.config import ImpCompression
+from weft.prune.magnitude import Magnitude, magnitude_mask
+from weft.quantize.kernels import pruned_kernels
 from weft.train.engine import State
 from weft.train.fit import fit
 from weft.train.track import KeepBest, Snapshot
 from weft.types import Progress, no_progress
 
 if TYPE_CHECKING:
-    from weft.space.architecture import Architecture
-    from weft.space.model import Weights
+    from weft.compress.network import Network
+    from weft.config.numbers import FixedNumbers
 
 
 def run(
-    architecture: Architecture,
+    network: Network,
     material: Material,
     config: ImpCompression,
     seed: int,
-    weights: Weights | None,
     directory: Path,
     progress: Progress = no_progress,
 ) -> Outcome:
@@ -51,21 +52,20 @@ def run(
     candidates: list[Candidate] = []
     done = 0
     for precision in config.precisions:
-        mine = architecture.with_numbers(numbers_of(precision, config))
-        mine = mine.model_copy(update={"learning_rate": config.learning_rate})
+        numbers = numbers_of(precision, config)
         per_fold = []
         for fold, part in enumerate(parts):
-            sequence = _Sequence(mine, part, config, seed + fold, weights)
+            sequence = _Sequence(network, numbers, part, config, seed + fold)
             place = directory / f"{label(precision)}-fold{fold}"
             per_fold.append(sequence.run(place, lambda note, start=done: progress(start, n_steps, note)))
             done += config.rounds + 1
-            progress(done, n_steps, mine.describe())
+            progress(done, n_steps, f"{network.label}, {label(precision)}")
         rows = _average(per_fold, label(precision))
         trail += rows
         first = per_fold[0]
         for row, point in zip(rows, first, strict=True):
-            numbers = {name: value for name, value in row.items() if isinstance(value, float)}
-            candidates.append(Candidate(str(row["point"]), numbers, point.model, mine))
+            log = {name: value for name, value in row.items() if isinstance(value, float)}
+            candidates.append(Candidate(str(row["point"]), log, point.model, network.in_numbers(numbers)))
     return Outcome(trail, candidates)
 
 
@@ -84,18 +84,14 @@ class _Sequence:
     """Warm-up and rounds of one precision on one fold."""
 
     def __init__(
-        self,
-        architecture: Architecture,
-        material: Material,
-        config: ImpCompression,
-        seed: int,
-        weights: Weights | None,
+        self, network: Network, numbers: FixedNumbers, material: Material, config: ImpCompression, seed: int
     ) -> None:
-        from weft.compress.prune.pruned import Pruned
-
         self.config, self.seed = config, seed
-        self.training = prepare(architecture, material, config, seed, weights, Pruned)
-        self.layers = [layer for layer in self.training.model.layers if hasattr(getattr(layer, "kq", None), "mask")]
+        model = network.build(numbers, seed, prune=Magnitude(fraction=config.fraction), layers={})
+        self.training = prepare(model, material, config, config.learning_rate, network.l1)
+        self.kernels = pruned_kernels(model)
+        for kernel in self.kernels:
+            kernel.pruned.stage.assign(FINETUNE)
 
     def run(self, directory: Path, report: Any) -> list[_Point]:
         engine = self.training.engine
@@ -128,14 +124,14 @@ class _Sequence:
         return state, best
 
     def _prune(self, state: State) -> dict[str, np.ndarray]:
-        """Return the next mask of each layer from the weights that training ended with."""
+        """Return the next mask of each kernel from the weights that training ended with."""
         self.training.engine.write_back(state)
-        return {
-            layer.name: magnitude_mask(
-                np.array(layer._kernel.value), np.array(layer.kq.mask.value), self.config.fraction
-            )
-            for layer in self.layers
-        }
+        masks = {}
+        for kernel in self.kernels:
+            pruned = kernel.pruned
+            w, alive = pruned.matrix(kernel.seen()), pruned.matrix(pruned.mask.value)
+            masks[kernel.name] = np.array(pruned.kernel(magnitude_mask(w, alive, self.config.fraction)))
+        return masks
 
     def _rewound(
         self, rewind: Snapshot, optimizer: Sequence[np.ndarray], state: State, masks: dict[str, np.ndarray]
@@ -145,15 +141,15 @@ class _Sequence:
 
         earlier = rewind.onto(state)._replace(optimizer=[jnp.array(value) for value in optimizer])
         self.training.engine.write_back(earlier)
-        for layer in self.layers:
-            layer.kq.mask.assign(masks[layer.name])
+        for kernel in self.kernels:
+            kernel.pruned.mask.assign(masks[kernel.name])
         return self.training.engine.state()
 
     def _sparsity(self, state: State) -> float:
         """Return the share of kernel weights that are zero once quantised, in [0, 1]."""
         self.training.engine.write_back(state)
-        kernels = [np.array(layer.qkernel) for layer in self.layers]
-        return float(sum((k == 0).sum() for k in kernels) / sum(k.size for k in kernels))
+        weights = [kernel.quantized() for kernel in self.kernels]
+        return float(sum((w == 0).sum() for w in weights) / sum(w.size for w in weights))
 
 
 def _average(per_fold: Sequence[Sequence[_Point]], precision: str) -> list[dict[str, float | str]]:

@@ -26,13 +26,13 @@ class Candidate:
         name: Where on the trail it lies, such as `epoch-87` or `8-auto-round-3`.
         log: Its numbers: the metrics on validation, `ebops`, and whatever else the recipe logs.
         model: Makes the trained model (masks and all), when asked for.
-        architecture: What the model was built from.
+        architecture: What the model was built from, if the search made it.
     """
 
     name: str
     log: Mapping[str, float]
     model: Callable[[], keras.Model] = field(repr=False)
-    architecture: Architecture
+    architecture: Architecture | None
 
 
 @dataclass(frozen=True)

@@ -12,12 +12,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from weft.atomic import write_text
-from weft.compress import fixed, hgq, imp
-from weft.compress.finalize import finalize, restore
+from weft.compress import budget, fixed, hgq, imp
+from weft.compress.finalize import assign, finalize
+from weft.compress.network import Network
 from weft.compress.outcome import choose
 from weft.compress.training import Material
 from weft.config import CompressConfig
 from weft.errors import ConfigError
+from weft.space.model import build
 from weft.train.metrics import check_metric
 from weft.types import Progress, no_progress
 
@@ -27,7 +29,7 @@ if TYPE_CHECKING:
     from weft.space.architecture import Architecture
     from weft.space.model import Weights
 
-RECIPES = {"hgq": hgq.run, "fixed": fixed.run, "imp": imp.run}
+RECIPES = {"hgq": hgq.run, "fixed": fixed.run, "imp": imp.run, "budget": budget.run}
 
 
 @dataclass(frozen=True)
@@ -35,7 +37,7 @@ class Compressed:
     """A finalised design: its model, the architecture it was built from, and its numbers on validation."""
 
     name: str
-    architecture: Architecture
+    architecture: Architecture | None
     log: dict[str, float]
     model: keras.Model = field(repr=False)
 
@@ -73,13 +75,15 @@ def compress(
                 "compress.recipe is 'none', but the search trained float networks, which have no firmware; "
                 "choose recipe hgq, fixed or imp, or space.quantization.mode hgq or fixed"
             )
-        return [Compressed("search", architecture, {}, finalize(restore(architecture, weights), architecture, rows))]
-    start = weights if config.warm_start else None
-    outcome = RECIPES[config.recipe](architecture, material, config, seed, start, directory, progress)
+        model = build(architecture)
+        assign(model, weights)
+        return [Compressed("search", architecture, {}, finalize(model, rows))]
+    network = Network.of_architecture(architecture, weights if config.warm_start else None)
+    outcome = RECIPES[config.recipe](network, material, config, seed, directory, progress)
     write_text(directory / "trail.csv", table(outcome.trail))
-    metric = check_metric(config.metric, material.dataset.task)
+    metric = check_metric(config.metric, material.task)
     chosen = choose(outcome, metric, config.keep)
-    return [Compressed(c.name, c.architecture, dict(c.log), finalize(c.model(), c.architecture, rows)) for c in chosen]
+    return [Compressed(c.name, c.architecture, dict(c.log), finalize(c.model(), rows)) for c in chosen]
 
 
 def table(rows: Sequence[dict[str, Any]]) -> str:

@@ -4,42 +4,55 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from weft.space.model import Weights, build, import_weights
-from weft.train.control import Control, learning_rate
+from weft.train import control
+from weft.train.control import Control
 from weft.train.engine import Engine, State
 from weft.train.fit import Plan, Rows
 from weft.train.losses import l1_penalty, loss_for, targets
-from weft.train.metrics import check_metric
+from weft.train.metrics import check_metric, evaluate
+from weft.train.track import Snapshot
 from weft.types import Task
 
 if TYPE_CHECKING:
     import keras
 
-    from weft.config import DataConfig, TrainingConfig
+    from weft.config import DataConfig, StagesConfig, TrainingConfig
     from weft.data import Dataset, Split
-    from weft.space.architecture import Architecture
+
+
+FINETUNE_RATE = 0.2
+"""Peak learning rate of fine-tuning as a share of that of the training before."""
 
 
 @dataclass(frozen=True)
 class Material:
-    """What a recipe trains on: the data set, the training and validation part of it, and the weight of each class."""
+    """What a recipe trains on.
 
-    dataset: Dataset
+    Attributes:
+        splits: The training and the validation rows.
+        task: What is learnt.
+        class_weights: Weight of each class in the loss.
+        dataset: Where the rows are from, for recipes that make folds.
+    """
+
     splits: tuple[Split, Split]
+    task: Task
     class_weights: np.ndarray | None = None
+    dataset: Dataset | None = None
 
     @staticmethod
-    def of(dataset: Dataset, config: DataConfig) -> Material:
+    def of(dataset: Dataset, config: DataConfig | None = None) -> Material:
         """Take the fixed training and validation split."""
-        return Material(dataset, (dataset.train, dataset.validation), dataset.class_weights(config))
+        weights = None if config is None else dataset.class_weights(config)
+        return Material((dataset.train, dataset.validation), dataset.task, weights, dataset)
 
     def fold(self, splits: tuple[Split, Split]) -> Material:
         """Take another training and validation part."""
-        return Material(self.dataset, splits, self.class_weights)
+        return replace(self, splits=splits)
 
 
 @dataclass(frozen=True)
@@ -82,6 +95,11 @@ class Training:
         )
         return replace(self, engine=engine)
 
+    def snapshot(self, state: State, log: Mapping[str, float]) -> Snapshot:
+        """Return a state as a point of its own, its metrics measured anew; the rest of the log is the last epoch's."""
+        found = evaluate(self.engine.predict(state, self.validation.x), self.validation.y, self.task)
+        return Snapshot.take(int(log["epoch"]), {**log, **found}, state)
+
     def model_of(self, state: State) -> keras.Model:
         """Return the model with the variables of a state; the same object each time."""
         self.engine.write_back(state)
@@ -89,35 +107,21 @@ class Training:
 
 
 def prepare(
-    architecture: Architecture,
-    material: Material,
-    config: TrainingConfig,
-    seed: int,
-    weights: Weights | None = None,
-    wrap_kernel_quantizer: Any = None,
+    model: keras.Model, material: Material, config: TrainingConfig, learning_rate: float, l1: float = 0.0
 ) -> Training:
-    """Build a model and everything that training it by `config` needs.
+    """Return everything that training a model by `config` needs.
 
     Args:
-        architecture: The network and its numbers.
+        model: A built model that ends in logits.
         material: The rows and their weights.
         config: A section that trains (`search`, or a recipe).
-        seed: Of initial weights, dropout and row order.
-        weights: Start from these instead of random ones.
-        wrap_kernel_quantizer: See `weft.space.model.build`.
+        learning_rate: What the optimizer is made with; the plan's controls change it.
+        l1: Factor of the L1 penalty on all kernels.
     """
-    task = material.dataset.task
-    model = build(architecture, seed, wrap_kernel_quantizer)
     import keras
 
-    if weights is not None:
-        import_weights(model, weights)
-    engine = Engine(
-        model,
-        keras.optimizers.Adam(architecture.learning_rate),
-        loss_for(config.loss, task),
-        l1_penalty(architecture.l1),
-    )
+    task = material.task
+    engine = Engine(model, keras.optimizers.Adam(learning_rate), loss_for(config.loss, task), l1_penalty(l1))
     train, validation = material.splits
     return Training(
         model=model,
@@ -139,4 +143,11 @@ def row_weights(split: Split, class_weights: np.ndarray | None) -> np.ndarray | 
 
 def rate(config: TrainingConfig, peak: float, epochs: int | None = None) -> Control:
     """Return the learning-rate control of a configured section."""
-    return learning_rate(config.schedule, peak, config.epochs if epochs is None else epochs)
+    return control.learning_rate(config.schedule, peak, config.epochs if epochs is None else epochs)
+
+
+def staged_rate(config: StagesConfig, peak: float) -> Control:
+    """Return the learning-rate control of a recipe with stages: the schedule begins anew with each of them."""
+    parts = [(config.pretrain_epochs, peak), *[(config.epochs, peak)] * config.rounds]
+    parts.append((config.finetune_epochs, FINETUNE_RATE * peak))
+    return control.Sequence([(epochs, rate(config, height, epochs)) for epochs, height in parts if epochs])

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from weft.config._base import Section
 from weft.config.choice import Categorical, Choice, Range, one_of
 from weft.config.compress import (
     BetaRamp,
+    BudgetCompression,
     CompressConfig,
     EbopsTarget,
     FixedCompression,
@@ -32,6 +32,7 @@ from weft.config.space import (
     QuantizationSpace,
     SpaceConfig,
 )
+from weft.config.stages import PruneConfig, StagesConfig
 from weft.config.target import BudgetConfig, TargetConfig
 from weft.config.tracking import TrackingConfig
 from weft.config.training import (
@@ -43,6 +44,8 @@ from weft.config.training import (
     Schedule,
     TrainingConfig,
 )
+from weft.section import Section
+from weft.config.tune import TuneConfig
 
 __all__ = [
     "MIGRATIONS",
@@ -50,6 +53,7 @@ __all__ = [
     "XY",
     "BaselineConfig",
     "BetaRamp",
+    "BudgetCompression",
     "BudgetConfig",
     "Categorical",
     "Choice",
@@ -75,6 +79,7 @@ __all__ = [
     "Part",
     "PlateauSchedule",
     "Precision",
+    "PruneConfig",
     "QuantizationSpace",
     "Range",
     "RestartsSchedule",
@@ -84,9 +89,11 @@ __all__ = [
     "Section",
     "SelectConfig",
     "SpaceConfig",
+    "StagesConfig",
     "TargetConfig",
     "TrackingConfig",
     "TrainingConfig",
+    "TuneConfig",
     "VerifyConfig",
     "WindowConfig",
     "dump",

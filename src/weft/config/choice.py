@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Generic, TypeVar, cast
 from pydantic import BaseModel, Field, GetCoreSchemaHandler, GetJsonSchemaHandler, PlainSerializer, model_validator
 from pydantic_core import CoreSchema, core_schema
 
-from weft.config._base import Section
+from weft.section import Section
 
-T = TypeVar("T", bound=int | float | str)
+T = TypeVar("T", bound=bool | int | float | str)
 
 
 class Categorical(Section, Generic[T]):
@@ -148,8 +148,9 @@ class _ChoiceOf:
         values, bounds = handler(schema)["oneOf"]
         item = values["properties"]["values"]["items"]
         ways: list[Any] = [item, {"type": "array", "items": item, "minItems": 1}, values]
-        if item["type"] in ("number", "integer"):
-            ends = [{"type": item["type"]}] * 2
+        numbers = [form["type"] for form in item.get("anyOf", [item]) if form["type"] in ("number", "integer")]
+        if numbers:
+            ends = [{"type": numbers[-1]}] * 2
             triple = {"type": "array", "prefixItems": [*ends, {"enum": ["log", "lin"]}], "minItems": 3, "maxItems": 3}
             ways += [triple, bounds]
         return {"anyOf": ways}

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, Tag, model_validator
 
-from weft.config._base import Section, by_shape, refuse, with_default_tag
+from weft.config.document import parse
 from weft.config.space import Bits, Granularity, Positive
-from weft.config.training import CosineSchedule, Schedule, TrainingConfig
+from weft.config.stages import StagesConfig
+from weft.config.training import CosineSchedule, Loss, Metric, Schedule, TrainingConfig
+from weft.section import Section, by_shape, did_you_mean, refuse, with_default_tag
 
 
 class NoCompression(Section):
@@ -39,7 +43,7 @@ class EbopsTarget(Section):
 Beta = Annotated[Annotated[Positive, Tag("(scalar)")] | Annotated[BetaRamp, Tag("(mapping)")], by_shape]
 
 
-class HgqCompression(TrainingConfig):
+class HgqCompression(StagesConfig):
     """Train with learned widths while the price of bits rises, and keep the best designs on the way."""
 
     recipe: Literal["hgq"] = Field(default="hgq", description="The recipe.")
@@ -97,7 +101,7 @@ class Precision(Section):
         return self
 
 
-class FixedCompression(TrainingConfig):
+class FixedCompression(StagesConfig):
     """Train on at fixed-point precisions, one training for each."""
 
     recipe: Literal["fixed"] = Field(default="fixed", description="The recipe.")
@@ -145,15 +149,61 @@ class ImpCompression(TrainingConfig):
     warm_start: bool = Field(default=True, description="Whether training goes on from the weights of the search.")
 
 
+class BudgetCompression(Section):
+    """The best metric that fits a budget: widths are learnt (HGQ), and a controller finds the price of a bit."""
+
+    recipe: Literal["budget"] = Field(default="budget", description="The recipe.")
+    lut: int | None = Field(default=None, ge=1, description="Look-up tables of the whole design, by the solver.")
+    ebops: int | None = Field(default=None, ge=1, description="Effective bit operations of the whole network.")
+    epochs: int = Field(default=150, ge=10, description="Passes over the training rows: more effort, better designs.")
+    batch_size: int = Field(default=256, ge=1, description="Rows of one training step.")
+    loss: Loss = Field(default="auto", description="What training minimises; auto decides by the task.")
+    metric: Metric = Field(default="auto", description="Validation metric to be best in; auto decides by the task.")
+    keep: int = Field(default=1, ge=1, description="Designs kept of each design that was picked.")
+    warm_start: bool = Field(default=True, description="Whether training goes on from the weights of the search.")
+
+    @model_validator(mode="after")
+    def _one_budget(self) -> BudgetCompression:
+        if (self.lut is None) == (self.ebops is None):
+            found = "none" if self.lut is None else "both"
+            refuse([((), f"needs a budget, either lut or ebops; got {found}")])
+        return self
+
+
 _Compression = Annotated[
-    NoCompression | HgqCompression | FixedCompression | ImpCompression, Field(discriminator="recipe")
+    NoCompression | HgqCompression | FixedCompression | ImpCompression | BudgetCompression,
+    Field(discriminator="recipe"),
 ]
+
+RECIPES = Path(__file__).parent / "recipes"
+
+BASE_RECIPES = ("none", "hgq", "fixed", "imp", "budget")
+
+
+def expand(value: Any) -> Any:
+    """Return a section with a named recipe of `recipes/` written out; keys beside its name go before its own."""
+    name = value.get("recipe") if isinstance(value, Mapping) else None
+    if not isinstance(name, str) or name in BASE_RECIPES:
+        return value
+    known = (*BASE_RECIPES, *recipes())
+    if name not in known:
+        refuse([(("recipe",), f"must be one of {', '.join(known)}; got '{name}'{did_you_mean(name, known)}")])
+    named = parse((RECIPES / f"{name}.yaml").read_text("utf-8")).data
+    return {**named, **{key: item for key, item in value.items() if key != "recipe"}}
+
+
+def recipes() -> dict[str, str]:
+    """Return the named recipes: name and one-line description, the comment on the first line of the file."""
+    files = sorted(RECIPES.glob("*.yaml"))
+    return {file.stem: file.read_text("utf-8").splitlines()[0].removeprefix("#").strip() for file in files}
+
+
+def _read(value: Any) -> Any:
+    return expand(with_default_tag("recipe", "hgq")(value))
+
 
 CompressConfig = Annotated[
     _Compression,
-    BeforeValidator(
-        with_default_tag("recipe", "hgq"),
-        json_schema_input_type=_Compression | Literal["none", "hgq", "fixed", "imp"],
-    ),
+    BeforeValidator(_read, json_schema_input_type=_Compression | Literal[(*BASE_RECIPES, *recipes())]),
 ]
 """What happens to a picked design, told apart by `recipe`; the bare word stands for the recipe with its defaults."""

@@ -8,9 +8,9 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema
 
-from weft.config._base import Section, did_you_mean, got, refuse
 from weft.errors import ConfigError
 from weft.objectives import OBJECTIVES
+from weft.section import Section, did_you_mean, got, refuse
 
 Operator = Literal["<=", ">=", "<", ">"]
 

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, Tag, model_validator
 
-from weft.config._base import Found, Section, by_shape, did_you_mean, refuse
+from weft.section import Found, Section, by_shape, did_you_mean, refuse
 from weft.types import Task
 
 NAMED: dict[str, Task] = {

@@ -14,7 +14,7 @@ import yaml
 from yaml.constructor import ConstructorError
 from yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
-from weft.config._base import KeyPath
+from weft.section import KeyPath
 
 _WORDS = (
     ("null", r"~|null|Null|NULL|", ["~", "n", "N", ""]),

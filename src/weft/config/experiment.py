@@ -7,7 +7,6 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, model_validator
 
-from weft.config._base import Found, Section, refuse
 from weft.config.compress import CompressConfig, HgqCompression
 from weft.config.constraint import parse_constraints
 from weft.config.data import DataConfig
@@ -18,7 +17,10 @@ from weft.config.space import SpaceConfig
 from weft.config.target import TargetConfig, below_one_period
 from weft.config.tracking import TrackingConfig
 from weft.config.training import LOSSES_OF_TASK, METRICS_OF_TASK, TrainingConfig
+from weft.config.tune import Combinations, TuneConfig, Values, impossible
+from weft.errors import ConfigError
 from weft.objectives import METRICS
+from weft.section import Found, Section, refuse
 
 VERSION = 1
 """The version of the experiment file that this weft writes."""
@@ -48,12 +50,27 @@ class Experiment(Section):
     compress: CompressConfig = Field(default=HgqCompression(), description="How the picked designs are compressed.")
     target: TargetConfig = Field(default=TargetConfig(), description="The FPGA, its clock and the budget.")
     firmware: FirmwareConfig = Field(default=FirmwareConfig(), description="How the firmware is checked and measured.")
+    tune: TuneConfig | None = Field(default=None, description="Which fields of the compression 'weft tune' tunes.")
     tracking: TrackingConfig = Field(default=TrackingConfig(), description="Tracking outside the run directory.")
 
     @model_validator(mode="after")
     def _sections_agree(self) -> Experiment:
         refuse([*self._task_problems(), *self._latency_problems(), *self._baseline_problems()])
+        if self.tune is not None:
+            refuse([(("tune", *path), message) for path, message in impossible(self, self.tune)])
         return self
+
+    def tuned(self, values: Values) -> Experiment:
+        """Return this experiment with tuned values in place, and without the section `tune`.
+
+        Raises:
+            ConfigError: the combination is no valid configuration; says what is wrong with it.
+        """
+        experiment, found = Combinations(self).experiment(values)
+        if found:
+            lines = [f"{'.'.join(map(str, path))}: {message}" for path, message in found]
+            raise ConfigError("; ".join(lines))
+        return experiment
 
     def _task_problems(self) -> Found:
         task = self.data.known_task
@@ -65,6 +82,9 @@ class Experiment(Section):
             *((("search", "constraints", name), name) for name in self.search.constraints),
             *((("select", "constraints", name), name) for name in self.select.constraints),
         ]
+        if self.tune is not None:
+            uses += ((("tune", "objectives", i), name) for i, name in enumerate(self.tune.objectives))
+            uses += ((("tune", "constraints", name), name) for name in self.tune.constraints)
         found: Found = []
         for section in ("search", "compress"):
             training = getattr(self, section)
@@ -82,10 +102,14 @@ class Experiment(Section):
         period = self.target.clock_period_ns
         return [
             ((section, "constraints", "latency_ns"), below_one_period(constraint.bound, period))
-            for section, texts in (("search", self.search.constraints), ("select", self.select.constraints))
+            for section, texts in self._constraints().items()
             for name, constraint in parse_constraints(texts).items()
             if name == "latency_ns" and constraint.op in ("<=", "<") and constraint.violation(period) > 0
         ]
+
+    def _constraints(self) -> dict[str, dict[str, str]]:
+        tune = {} if self.tune is None else {"tune": self.tune.constraints}
+        return {"search": self.search.constraints, "select": self.select.constraints, **tune}
 
     def _baseline_problems(self) -> Found:
         mode = self.space.quantization.mode

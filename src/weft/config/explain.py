@@ -8,7 +8,7 @@ from typing import Any, cast, get_args
 
 from pydantic import BaseModel, ValidationError
 
-from weft.config._base import PROBLEMS, KeyPath, did_you_mean, got, nearest
+from weft.section import PROBLEMS, KeyPath, did_you_mean, got, nearest
 
 _EXPECTED = {
     "int_type": "a whole number",

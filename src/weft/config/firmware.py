@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from weft.config._base import Section
+from weft.section import Section
 
 
 class VerifyConfig(Section):

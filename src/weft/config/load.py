@@ -12,7 +12,6 @@ from typing import Any, cast
 
 from pydantic import ValidationError
 
-from weft.config._base import KeyPath, did_you_mean, got
 from weft.config.data import XY, FilesConfig
 from weft.config.document import Document, DocumentError, parse, write
 from weft.config.experiment import VERSION, Experiment
@@ -20,6 +19,7 @@ from weft.config.explain import explain
 from weft.config.migrate import migrate
 from weft.config.overrides import OverrideError, apply
 from weft.errors import ConfigError
+from weft.section import KeyPath, did_you_mean, got
 
 _PRESETS = Path(__file__).parent / "presets"
 

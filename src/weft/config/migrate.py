@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from weft.config._base import got
 from weft.config.experiment import VERSION
 from weft.errors import ConfigError
+from weft.section import got
 
 Raw = dict[str, Any]
 

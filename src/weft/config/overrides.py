@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any, cast
 
-from weft.config._base import KeyPath, got
 from weft.config.document import DocumentError, parse
+from weft.section import KeyPath, got
 
 
 class OverrideError(Exception):
     """An override cannot be applied."""
+
+
+class NoSuchPart(Exception):
+    """A dotted key leads through something that has no such part; the message says what stands in the way."""
 
 
 def apply(data: dict[str, Any], overrides: Iterable[str]) -> tuple[dict[str, Any], dict[KeyPath, str]]:
@@ -26,38 +30,43 @@ def apply(data: dict[str, Any], overrides: Iterable[str]) -> tuple[dict[str, Any
         if not equals or not all(key.split(".")):
             raise OverrideError(f"override '{text}': must be KEY=VALUE with a dotted key, as in search.trials=5")
         try:
-            read = parse(value).data
+            made |= dict.fromkeys(put(data, key.strip().split("."), parse(value).data), text)
         except DocumentError as error:
             raise OverrideError(f"override '{text}': the value {error}") from error
-        _set(data, key.strip().split("."), read, text, made)
+        except NoSuchPart as error:
+            raise OverrideError(f"override '{text}': {error}") from error
     return data, made
 
 
-def _set(data: Any, parts: list[str], value: Any, text: str, made: dict[KeyPath, str]) -> None:
+def put(data: Any, parts: Sequence[str], value: Any) -> list[KeyPath]:
+    """Set the value at a path in nested mappings and lists, in place, and return each path that was set or created.
+
+    Raises:
+        NoSuchPart: the path leads through something that has no such part.
+    """
     path: KeyPath = ()
+    made: list[KeyPath] = []
     for part in parts[:-1]:
-        index = _index(data, part, path, text)
+        index = _index(data, part, path)
         path = (*path, index)
         if isinstance(index, str) and data.get(index) is None:
             data[index] = {}
-            made[path] = text
+            made.append(path)
         data = data[index]
-    index = _index(data, parts[-1], path, text)
+    index = _index(data, parts[-1], path)
     data[index] = value
-    made[(*path, index)] = text
+    return [*made, (*path, index)]
 
 
-def _index(data: Any, part: str, path: KeyPath, text: str) -> str | int:
+def _index(data: Any, part: str, path: KeyPath) -> str | int:
     """Return `part` as a key of the mapping or a position of the list `data`."""
     where = ".".join(map(str, path))
     if isinstance(data, dict):
         return part
     if not isinstance(data, list):
-        raise OverrideError(
-            f"override '{text}': {where} is {got(data)}, which has no part '{part}'; set {where} itself"
-        )
+        raise NoSuchPart(f"{where} is {got(data)}, which has no part '{part}'; set {where} itself")
     size = len(cast(list[Any], data))
     if not (part.isascii() and part.isdigit() and int(part) < size):
         positions = f"the positions 0 to {size - 1}" if size else "no entries"
-        raise OverrideError(f"override '{text}': {where} is a list with {positions}; got '{part}'")
+        raise NoSuchPart(f"{where} is a list with {positions}; got '{part}'")
     return int(part)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from weft.config._base import did_you_mean
 from weft.errors import ConfigError
+from weft.section import did_you_mean
 
 
 @dataclass(frozen=True)

@@ -6,11 +6,11 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
-from weft.config._base import Found, Section, refuse
 from weft.config.constraint import Constraints, ObjectiveName
 from weft.config.space import Activation, Bits, Count, Normalization
 from weft.config.training import TrainingConfig
 from weft.objectives import METRICS
+from weft.section import Found, Section, refuse
 
 
 class BaselineConfig(Section):

@@ -6,9 +6,9 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from weft.config._base import Section, refuse
 from weft.config.constraint import Constraints, ObjectiveName
 from weft.objectives import COSTS, OBJECTIVES
+from weft.section import Section, refuse
 
 
 def _alias(value: Any) -> Any:

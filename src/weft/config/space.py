@@ -6,8 +6,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Discriminator, Field, Tag, model_validator
 
-from weft.config._base import Section, refuse, shape_of, with_default_tag
 from weft.config.choice import Choice, one_of
+from weft.section import Section, refuse, shape_of, with_default_tag
 
 Activation = Literal["relu", "tanh", "sigmoid", "leaky_relu", "none"]
 Normalization = Literal["none", "batch"]

@@ -6,8 +6,8 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, model_validator
 
-from weft.config._base import Found, Section, refuse
 from weft.config.parts import Part, find_part
+from weft.section import Found, Section, refuse
 
 
 def _known_part(name: str) -> str:

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from weft.config._base import Section, refuse, with_default_tag
+from weft.section import Section, refuse, with_default_tag
 from weft.types import Task
 
 Loss = Literal["auto", "cross_entropy", "bce", "mse", "huber"]

@@ -94,7 +94,7 @@ class Run:
                     "Give another directory with --out, or remove this one"
                 )
             run = cls(path)
-            run.experiment = experiment  # equal but for how many workers there are
+            run.experiment = experiment  # equal but for how many workers there are, and for tracking
             return run
         try:
             path.mkdir(parents=True, exist_ok=True)
@@ -156,4 +156,4 @@ def _differences(before: Experiment, now: Experiment) -> list[str]:
 
     old, new = flat(before.model_dump(mode="json")), flat(now.model_dump(mode="json"))
     changed = [name for name in {**old, **new} if old.get(name) != new.get(name)]
-    return [name for name in changed if name not in ("search.workers",)]
+    return [name for name in changed if name not in ("search.workers", "tune.workers") and name[:9] != "tracking."]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import time
 from collections.abc import Callable, Sequence
@@ -10,16 +11,17 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from weft import atomic
-from weft.errors import BudgetError, ConfigError, RunError, VerificationError
+from weft.errors import BudgetError, RunError, VerificationError
 from weft.lock import RunLock
 from weft.run.design import RESULTS
 from weft.run.directory import DATA, SELECTION, SUMMARY, Run
 from weft.run.parallel import run_jobs
 from weft.run.summary import summarize
+from weft.run.tracking import Put, entries, flat, tracked, trial_entry
 from weft.types import Progress
 
 if TYPE_CHECKING:
-    from weft.search.results import SearchResults
+    from weft.search.results import SearchResults, TrialRecord
 
 log = logging.getLogger(__name__)
 
@@ -36,18 +38,14 @@ def execute(run: Run, stages: Sequence[str], bars: Bars) -> dict[str, Any]:
     The summary is written at the end of every stage, and with status `interrupted` or `failed` when one ends early.
 
     Raises:
-        ConfigError: The experiment asks for tracking, which is not there yet.
+        ToolNotFoundError: The experiment asks for tracking, and MLflow is not installed.
         RunError: Another process works on the run; or an earlier stage is missing.
         VerificationError: A design's levels disagree; the stages before and the report are complete.
         BudgetError: No design meets the budget; likewise.
     """
-    if run.experiment.tracking.mlflow:
-        raise ConfigError(
-            "tracking.mlflow is on, but weft does not write to MLflow yet; set tracking.mlflow: false, "
-            "the run directory keeps everything"
-        )
-    with RunLock(run.path):
-        start, before = time.monotonic(), _seconds_before(run)
+    with RunLock(run.path), tracked(run) as put:
+        start, before = time.monotonic(), seconds_before(run)
+        todo = {**_STAGES, "search": lambda run, bars: _search(run, bars, put)}
         late: Exception | None = None
 
         def spent() -> float:
@@ -58,11 +56,13 @@ def execute(run: Run, stages: Sequence[str], bars: Bars) -> dict[str, Any]:
                 run.log("stage", name=stage, state="begins")
                 began = time.monotonic()
                 try:
-                    _STAGES[stage](run, bars)
+                    todo[stage](run, bars)
                 except VerificationError as error:
                     late = late or error
                 run.log("stage", name=stage, state="ends", seconds=round(time.monotonic() - began, 3))
                 summary = summarize(run, "running", spent())
+                for entry in entries(run):
+                    put(entry)
         except KeyboardInterrupt:
             run.log("interrupted", stage=stage)
             summarize(run, "interrupted", spent())
@@ -80,12 +80,18 @@ def execute(run: Run, stages: Sequence[str], bars: Bars) -> dict[str, Any]:
         return summary
 
 
-def _seconds_before(run: Run) -> float:
+def seconds_before(run: Run) -> float:
+    """Return the wall time that earlier calls have spent on a run."""
     path = run.path / SUMMARY
     return float(atomic.read_json(path)["seconds"]) if path.exists() else 0.0
 
 
-def _data(run: Run, bars: Bars) -> None:
+def read_data(run: Run, bars: Bars) -> None:
+    """Read the data, and see that they are those that the run was begun with.
+
+    Raises:
+        RunError: They have changed.
+    """
     from weft.data import load
 
     with bars("data"):
@@ -102,11 +108,15 @@ def _data(run: Run, bars: Bars) -> None:
     atomic.write_json(path, summary)
 
 
-def _search(run: Run, bars: Bars) -> None:
+def _search(run: Run, bars: Bars, put: Put) -> None:
     from weft.search.coordinator import search
     from weft.search.evaluate import payload
 
-    experiment, data = run.experiment, _data_summary(run)
+    def told(trial: TrialRecord) -> None:
+        architecture = json.dumps(trial.genotype, indent=2)
+        put(trial_entry(run, trial, flat(trial.genotype, "architecture"), {"architecture.json": architecture}))
+
+    experiment, data = run.experiment, data_summary(run)
     space = _space(run)
     wanted = tuple(dict.fromkeys([*experiment.search.objectives, *experiment.search.constraints]))
     with bars("search") as progress:
@@ -120,6 +130,7 @@ def _search(run: Run, bars: Bars) -> None:
             payload=payload(experiment, wanted),
             identity={"data": data["sha256"], "space": experiment.space.model_dump(mode="json")},
             progress=progress,
+            told=told,
         )
 
 
@@ -197,8 +208,7 @@ def _report(run: Run, bars: Bars) -> None:
 
 
 _STAGES: dict[str, Callable[[Run, Bars], None]] = {
-    "data": _data,
-    "search": _search,
+    "data": read_data,
     "select": _select,
     "compress": _compress,
     "firmware": lambda run, bars: _hardware(run, bars, "firmware", tuple(RESULTS)),
@@ -217,7 +227,8 @@ def n_workers(run: Run) -> int:
     return available_cores() if workers == "auto" else workers
 
 
-def _data_summary(run: Run) -> dict[str, Any]:
+def data_summary(run: Run) -> dict[str, Any]:
+    """Return what `data.json` says; its stage has run."""
     path = run.path / DATA
     if not path.exists():
         raise RunError(f"{run.path} has no {DATA}; run its 'data' stage first ('weft run' does)")
@@ -234,7 +245,7 @@ def _selection(run: Run) -> list[dict[str, Any]]:
 def _space(run: Run) -> Any:
     from weft.space.sampling import Space
 
-    data = _data_summary(run)
+    data = data_summary(run)
     return Space(run.experiment.space, tuple(data["input_shape"]), data["n_outputs"])
 
 

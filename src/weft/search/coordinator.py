@@ -21,15 +21,17 @@ import math
 import os
 import shutil
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from optuna.samplers import BaseSampler
 from optuna.study import Study
 from optuna.trial import FrozenTrial, Trial, TrialState
 
 from weft.config.search import SearchConfig
+from weft.config.tune import TuneConfig
 from weft.errors import RunError
 from weft.search import folds as fold_results
 from weft.search._disk import writing
@@ -39,7 +41,7 @@ from weft.search.constraints import relative_violation
 from weft.search.job import Job, Result, SearchSpace
 from weft.search.results import SearchResults, TrialRecord, collect, metric_of, record
 from weft.search.sampler import make_sampler, seed_of
-from weft.search.study import create_or_resume, running_trial
+from weft.search.study import SEARCH, create_or_resume, running_trial
 from weft.search.tables import write_tables
 from weft.search.workers import InlineWorkers, LocalWorkers, Lost, Workers, available_cores
 from weft.types import Progress, no_progress
@@ -59,7 +61,7 @@ class Searched:
 
 
 def search(
-    config: SearchConfig,
+    config: SearchConfig | TuneConfig,
     space: SearchSpace,
     evaluate: str,
     directory: Path | str,
@@ -71,6 +73,10 @@ def search(
     keep: Mapping[str, str] | None = None,
     workers: Workers | None = None,
     progress: Progress = no_progress,
+    name: str = SEARCH,
+    sampler: BaseSampler | None = None,
+    tables: Callable[[Path, SearchResults], None] = write_tables,
+    told: Callable[[TrialRecord], None] | None = None,
 ) -> Searched:
     """Search, or go on with the search in `directory`; the caller holds its `weft.lock.RunLock`.
 
@@ -78,7 +84,7 @@ def search(
     finished search goes on as if it had never stopped (exactly so for nsga2 and random).
 
     Args:
-        config: Section `search` of the experiment.
+        config: Section `search` or `tune` of the experiment.
         space: Draws genotypes.
         evaluate: `"module:function"`, called in the workers with a `Job`; returns a `Result`.
         directory: The run directory: journal, tables, weights of the front.
@@ -90,6 +96,10 @@ def search(
         keep: Further constraints (those of section `select`): the weights of the front under them are kept as well.
         workers: Closed at the end; by default as many processes as `config.workers` says.
         progress: Called after each trial with the number done, the number in all, and the best so far.
+        name: Of the study in the journal.
+        sampler: Instead of the one that `config` names.
+        tables: Writes the tables into the directory, after each generation and at the end.
+        told: Called with each finished trial, those of earlier calls first.
 
     Returns:
         The results. Everything is in the run directory as well, see `weft.search.results.read`.
@@ -107,8 +117,9 @@ def search(
     studies = create_or_resume(
         directory,
         config.objectives,
-        make_sampler(config.sampler, config.population, config.seed),
-        {**{name: getattr(config, name) for name in fixed}, "folds": folds, "baselines": keys, **(identity or {})},
+        sampler or make_sampler(config.sampler, config.population, config.seed),
+        {**{key: getattr(config, key) for key in fixed}, "folds": folds, "baselines": keys, **(identity or {})},
+        name,
     )
     if workers is None:
         workers = _open_workers(config.workers, evaluate, directory / "workers")
@@ -126,6 +137,8 @@ def search(
             workers,
             interrupts,
             progress,
+            tables,
+            told or (lambda trial: None),
         )
         try:
             status = coordinator.run()
@@ -141,7 +154,7 @@ def search(
 
 @dataclass
 class _Coordinator:
-    config: SearchConfig
+    config: SearchConfig | TuneConfig
     space: SearchSpace
     directory: Path
     folds: int
@@ -153,6 +166,8 @@ class _Coordinator:
     workers: Workers
     interrupts: Interrupts
     progress: Progress
+    tables: Callable[[Path, SearchResults], None]
+    told: Callable[[TrialRecord], None]
 
     def __post_init__(self) -> None:
         minutes = self.config.timeout_minutes
@@ -184,7 +199,7 @@ class _Coordinator:
     def report(self) -> SearchResults:
         """Write the tables and remove the weights of all trials that are neither on a front nor running."""
         results = collect(*self.studies)
-        write_tables(self.directory, results)
+        self.tables(self.directory, results)
         running = [trial for trial in results.trials if trial.state == "running"]
         keep = {str(trial.number) for trial in (*results.front(), *results.front(self.keep), *running)}
         weights = self.directory / TRIALS
@@ -204,7 +219,7 @@ class _Coordinator:
             return generation
         sampled = trials[len(self.outside) :]
         complete = sum(trial.state == TrialState.COMPLETE for trial in sampled)
-        if sampled and not complete:
+        if sampled and not complete and any(trial.user_attrs["failure"]["kind"] != "invalid" for trial in sampled):
             raise RunError(_all_failed(trials, self.directory))
         first = generation.stop
         missing = self.config.population - complete % self.config.population + (0 if trials else len(self.outside))
@@ -357,6 +372,7 @@ class _Coordinator:
         if trial.state == "complete" and trial.feasible:
             rivals = [trial] if self.best is None else [self.best, trial]
             self.best = min(rivals, key=lambda rival: rival.losses([self.metric]))
+        self.told(trial)
 
     def _trials(self) -> list[FrozenTrial]:
         return [*self.studies[1].get_trials(deepcopy=False), *self.studies[0].get_trials(deepcopy=False)]

@@ -51,7 +51,7 @@ def evaluate(job: Job) -> Result:
 def _evaluate(job: Job, experiment: Experiment, dataset: Dataset, architecture: Architecture, start: float) -> Result:
     from weft.compress.finalize import variables_of
     from weft.compress.training import Material, prepare, rate
-    from weft.space.model import export_weights
+    from weft.space.model import build, export_weights
     from weft.train.fit import fit
     from weft.train.metrics import evaluate as measure
     from weft.train.track import KeepBest
@@ -59,7 +59,8 @@ def _evaluate(job: Job, experiment: Experiment, dataset: Dataset, architecture: 
     config = experiment.search
     splits = dataset.folds(job.n_folds, experiment.data.seed)[job.fold]
     material = Material.of(dataset, experiment.data).fold(splits)
-    training = prepare(architecture, material, config, job.seed)
+    model = build(architecture, job.seed)
+    training = prepare(model, material, config, architecture.learning_rate, architecture.l1)
     controls = {"learning_rate": rate(config, architecture.learning_rate, job.epochs)}
     best = KeepBest(training.metric)
     state, _ = fit(
@@ -73,7 +74,7 @@ def _evaluate(job: Job, experiment: Experiment, dataset: Dataset, architecture: 
     if config.early_stopping is not None:
         state = best.best.onto(state)
     metrics = measure(training.engine.predict(state, training.validation.x), training.validation.y, dataset.task)
-    model = training.model_of(state)
+    training.engine.write_back(state)
     weights = Path(job.directory) / WEIGHTS_FILE
     write_arrays(weights, {**variables_of(model), **export_weights(model)})
     rows = np.concatenate([splits[0].x, splits[1].x])
@@ -99,7 +100,7 @@ def design_costs(
     """
     from weft.compress.finalize import finalize
     from weft.cost import costs_of
-    from weft.space.architecture import FixedNumbers, FloatNumbers
+    from weft.config.numbers import FixedNumbers, FloatNumbers
     from weft.space.model import build, export_weights, import_weights
 
     numbers = architecture.numbers
@@ -109,7 +110,7 @@ def design_costs(
         architecture = architecture.with_numbers(FixedNumbers(total_bits=numbers.cost_bits, io_bits=numbers.cost_bits))
         model = build(architecture)
         import_weights(model, weights)
-    final = finalize(model, architecture, x)
+    final = finalize(model, x)
     costs = costs_of(final, wanted, experiment.target.part, experiment.target.clock_period_ns)
     if not rounded:
         return costs

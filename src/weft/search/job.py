@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 if TYPE_CHECKING:
     from optuna.trial import Trial
 
-ErrorKind = Literal["diverged", "crash", "unsupported"]
+ErrorKind = Literal["diverged", "crash", "unsupported", "invalid"]
 
 
 @dataclass(frozen=True)
@@ -66,8 +66,8 @@ class Result:
         compile_seconds: The part of `seconds` that went into compiling, >= 0.
         weights: Path of the stored weights, inside the job's directory.
         error: The reason, in one line.
-        error_kind: `diverged` (a loss or weight is not finite), `unsupported` (this design cannot be built or costed)
-            or `crash` (anything else).
+        error_kind: `diverged` (a loss or weight is not finite), `unsupported` (this design cannot be built or costed),
+            `invalid` (what was drawn is no valid configuration) or `crash` (anything else).
     """
 
     number: int

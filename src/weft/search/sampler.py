@@ -1,14 +1,44 @@
-"""Samplers without a memory of their own: every draw follows from the seed and the history."""
+"""Samplers without a memory of their own: every draw follows from the seed and the history.
+
+All of Optuna's samplers are here by name. They carry random generators and counters from trial to trial, or note them
+in the study in a write of its own, so that a study that is killed and resumed would draw other numbers than one that
+never stopped. Here it draws the same.
+"""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
-from typing import Any, Literal
+import importlib.util
+import itertools
+import json
+import math
+import random
+import warnings
+from collections.abc import Callable, Mapping
+from typing import Any, cast
 
-from optuna.samplers import BaseSampler, NSGAIISampler, RandomSampler, TPESampler
+from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
+from optuna.exceptions import ExperimentalWarning
+from optuna.samplers import (
+    BaseGASampler,
+    BaseSampler,
+    BruteForceSampler,
+    CmaEsSampler,
+    GPSampler,
+    NSGAIIISampler,
+    NSGAIISampler,
+    QMCSampler,
+    RandomSampler,
+    TPESampler,
+)
 from optuna.study import Study
 from optuna.trial import FrozenTrial
+
+from weft.errors import ConfigError, ToolNotFoundError
+
+LARGEST_GRID = 1_000_000
+
+Space = Mapping[str, BaseDistribution]
 
 
 def seed_of(*parts: object) -> int:
@@ -19,8 +49,7 @@ def seed_of(*parts: object) -> int:
 class HistorySeeded(BaseSampler):
     """A sampler whose every draw depends on the seed, the trial's number, the parameter and the history alone.
 
-    Optuna's samplers carry a random generator from trial to trial, so that a resumed study draws other numbers than one
-    that was never stopped. Here each draw is made by a fresh sampler with a seed of its own.
+    Each draw is made by a fresh sampler with a seed of its own.
     """
 
     def __init__(self, make: Callable[[int], BaseSampler], seed: int) -> None:
@@ -31,18 +60,124 @@ class HistorySeeded(BaseSampler):
         return self._space.infer_relative_search_space(study, trial)
 
     def sample_relative(self, study: Study, trial: FrozenTrial, search_space: dict[str, Any]) -> dict[str, Any]:
-        return self._make(seed_of(self._seed, trial.number)).sample_relative(study, trial, search_space)
+        noted = _noted(trial)
+        if noted:
+            return noted
+        sampler = self._make(seed_of(self._seed, trial.number))
+        if isinstance(sampler, BaseGASampler):  # the first trial of a generation chooses its parents, and notes them
+            generation = sampler.get_trial_generation(study, trial)
+            parents = cast(BaseGASampler, self._make(seed_of(self._seed, "parents", generation)))
+            parents.get_parent_population(study, generation)
+        return sampler.sample_relative(study, trial, search_space)
 
     def sample_independent(self, study: Study, trial: FrozenTrial, param_name: str, param_distribution: Any) -> Any:
         sampler = self._make(seed_of(self._seed, trial.number, param_name))
         return sampler.sample_independent(study, trial, param_name, param_distribution)
 
 
-def make_sampler(name: Literal["nsga2", "random", "tpe"], population: int, seed: int) -> BaseSampler:
-    """Return the sampler of that name; `population` is the size of a generation, and of TPE's random start."""
+def _noted(trial: FrozenTrial) -> dict[str, Any]:
+    """Return what the sampler `gp` drew for a trial before it was killed: it counts that as a rival from then on."""
+    keys = itertools.takewhile(trial.system_attrs.__contains__, (f"gp:relative_params:{i}" for i in itertools.count()))
+    return json.loads("".join(trial.system_attrs[key] for key in keys) or "{}")
+
+
+class Grid(BaseSampler):
+    """All combinations, in an order that the seed shuffles: a trial takes the one of its number, as in Optuna's grid.
+
+    Args:
+        space: Countable distributions.
+        seed: Of the order.
+
+    Raises:
+        ConfigError: there are more than `LARGEST_GRID` combinations.
+    """
+
+    def __init__(self, space: Space, seed: int) -> None:
+        self._values = {name: values_of(distribution) for name, distribution in space.items()}
+        size = math.prod(map(len, self._values.values()))
+        if size > LARGEST_GRID:
+            raise ConfigError(
+                f"the grid has {size:,} combinations, more than {LARGEST_GRID:,}; take the sampler random or qmc"
+            )
+        self._order = random.Random(seed).sample(range(size), size)
+
+    def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> dict[str, Any]:
+        return {}
+
+    def sample_relative(self, study: Study, trial: FrozenTrial, search_space: dict[str, Any]) -> dict[str, Any]:
+        return {}
+
+    def sample_independent(self, study: Study, trial: FrozenTrial, param_name: str, param_distribution: Any) -> Any:
+        index = self._order[trial.number % len(self._order)]
+        for name, values in self._values.items():
+            index, position = divmod(index, len(values))
+            if name == param_name:
+                return values[position]
+        raise AssertionError(f"{param_name} is no part of the grid")
+
+
+class Qmc(QMCSampler):
+    """Optuna's quasi-random sampler (a scrambled Sobol sequence), where a trial takes the point of its number."""
+
+    def __init__(self, space: Space, seed: int) -> None:
+        super().__init__(scramble=True, seed=seed, warn_independent_sampling=False)
+        self._whole = {name: distribution for name, distribution in space.items() if not distribution.single()}
+        self._number = 0
+
+    def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> dict[str, Any]:
+        return self._whole
+
+    def sample_relative(self, study: Study, trial: FrozenTrial, search_space: dict[str, Any]) -> dict[str, Any]:
+        self._number = trial.number
+        return super().sample_relative(study, trial, search_space)
+
+    def _find_sample_id(self, study: Study, search_space: dict[str, Any]) -> int:
+        return self._number
+
+
+def values_of(distribution: BaseDistribution) -> list[Any]:
+    """Return all values of a countable distribution, in order."""
+    if isinstance(distribution, CategoricalDistribution):
+        return list(distribution.choices)
+    assert isinstance(distribution, IntDistribution | FloatDistribution) and distribution.step is not None
+    count = math.floor((distribution.high - distribution.low) / distribution.step + 1e-9) + 1
+    return [distribution.low + k * distribution.step for k in range(count)]
+
+
+def make_sampler(name: str, population: int, seed: int, space: Space | None = None) -> BaseSampler:
+    """Return one of Optuna's samplers by name.
+
+    Args:
+        name: `grid`, `random`, `tpe`, `cmaes`, `gp`, `nsga2`, `nsga3`, `qmc` or `bruteforce`.
+        population: Size of a generation, and of the random start of the samplers that build a model.
+        seed: The same seed and history give the same draws.
+        space: All parameters that will be asked for; `grid` and `qmc` need to know them.
+
+    Raises:
+        ToolNotFoundError: the sampler needs a package that is not installed.
+        ConfigError: the grid is too large.
+    """
+    for sampler, package, install in (("gp", "torch", "weft[torch]"), ("cmaes", "cmaes", "cmaes")):
+        if name == sampler and importlib.util.find_spec(package) is None:
+            raise ToolNotFoundError(
+                f"the sampler '{name}' needs the package '{package}', which is not installed: pip install '{install}'; "
+                "or take the sampler tpe"
+            )
     makers: dict[str, Callable[[int], BaseSampler]] = {
-        "nsga2": lambda seed: NSGAIISampler(population_size=population, seed=seed),
         "random": lambda seed: RandomSampler(seed=seed),
         "tpe": lambda seed: TPESampler(n_startup_trials=population, seed=seed),
+        "nsga2": lambda seed: NSGAIISampler(population_size=population, seed=seed),
+        "nsga3": lambda seed: NSGAIIISampler(population_size=population, seed=seed),
+        "gp": lambda seed: GPSampler(n_startup_trials=population, seed=seed, warn_independent_sampling=False),
+        "cmaes": lambda seed: CmaEsSampler(popsize=max(population, 4), seed=seed, warn_independent_sampling=False),
+        "bruteforce": lambda seed: BruteForceSampler(seed=seed),
+        "grid": lambda seed: Grid(space or {}, seed),
+        "qmc": lambda seed: Qmc(space or {}, seed),
     }
-    return HistorySeeded(makers[name], seed)
+
+    def make(seed: int) -> BaseSampler:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ExperimentalWarning)  # what Optuna calls so is tested here
+            return makers[name](seed)
+
+    return make(seed) if name in ("grid", "qmc") else HistorySeeded(make, seed)

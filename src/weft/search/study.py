@@ -23,15 +23,20 @@ SEARCH, OUTSIDE = "search", "outside"
 
 
 def create_or_resume(
-    directory: Path, objectives: Iterable[str], sampler: BaseSampler, identity: Mapping[str, Any]
+    directory: Path,
+    objectives: Iterable[str],
+    sampler: BaseSampler,
+    identity: Mapping[str, Any],
+    name: str = SEARCH,
 ) -> tuple[Study, Study]:
-    """Open the studies `SEARCH` and `OUTSIDE` of a run directory for writing; the caller holds the run's lock.
+    """Open the studies `name` and `OUTSIDE` of a run directory for writing; the caller holds the run's lock.
 
     Args:
         directory: The run directory.
         objectives: Names; the study's values are in this order.
-        sampler: Of the study `SEARCH`.
+        sampler: Of the first study.
         identity: JSON; what must be the same whenever this search goes on.
+        name: Of the first study.
 
     Raises:
         RunError: the journal is damaged, cannot be written, or belongs to a search with another identity.
@@ -45,10 +50,10 @@ def create_or_resume(
     directions = ["maximize" if OBJECTIVES[name].direction == "max" else "minimize" for name in objectives]
     known = optuna.get_all_study_names(storage)
     studies = [
-        optuna.load_study(study_name=name, storage=storage, sampler=which)
-        if name in known
-        else optuna.create_study(study_name=name, storage=storage, sampler=which, directions=directions)
-        for name, which in ((SEARCH, sampler), (OUTSIDE, RandomSampler(seed=0)))
+        optuna.load_study(study_name=study, storage=storage, sampler=which)
+        if study in known
+        else optuna.create_study(study_name=study, storage=storage, sampler=which, directions=directions)
+        for study, which in ((name, sampler), (OUTSIDE, RandomSampler(seed=0)))
     ]
     before = studies[0].user_attrs.get("identity")
     if before is None:
@@ -58,7 +63,7 @@ def create_or_resume(
     return studies[0], studies[1]
 
 
-def open_to_read(directory: Path | str) -> tuple[Study, Study] | None:
+def open_to_read(directory: Path | str, name: str = SEARCH) -> tuple[Study, Study] | None:
     """Open the studies of a run directory, also while a search writes them; None where none was begun.
 
     Raises:
@@ -70,10 +75,10 @@ def open_to_read(directory: Path | str) -> tuple[Study, Study] | None:
     sound_bytes(path)
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     storage = JournalStorage(Journal(path))
-    if {SEARCH, OUTSIDE} - set(optuna.get_all_study_names(storage)):
+    if {name, OUTSIDE} - set(optuna.get_all_study_names(storage)):
         return None
     search, outside = (
-        optuna.load_study(study_name=name, storage=storage, sampler=RandomSampler(seed=0)) for name in (SEARCH, OUTSIDE)
+        optuna.load_study(study_name=study, storage=storage, sampler=RandomSampler(seed=0)) for study in (name, OUTSIDE)
     )
     return (search, outside) if "identity" in search.user_attrs else None
 

@@ -18,18 +18,18 @@ from weft.search.results import SearchResults, TrialRecord
 TRIALS_TABLE, FRONT_TABLE = "trials.csv", "pareto.csv"
 
 
-def write_tables(directory: Path, results: SearchResults) -> None:
+def write_tables(directory: Path, results: SearchResults, units: bool = False) -> None:
     """Replace `trials.csv` and `pareto.csv` of a run directory.
 
     A metric or cost `x` has the columns `x` and, with folds, `x_std`, in the unit that `weft.objectives` states; the
-    sampler's parameters have the columns `params_*`.
+    sampler's parameters have the columns `params_*`. With `units` the heads say the units, as in `lut [count]`.
     """
     for name, rows in ((TRIALS_TABLE, results.trials), (FRONT_TABLE, results.front())):
         with writing(directory / name):
-            atomic.write_text(directory / name, _table(results.trials, rows))
+            atomic.write_text(directory / name, _table(results.trials, rows, units))
 
 
-def _table(trials: Sequence[TrialRecord], rows: Sequence[TrialRecord]) -> str:
+def _table(trials: Sequence[TrialRecord], rows: Sequence[TrialRecord], units: bool) -> str:
     present = {name for trial in trials for name in (*trial.metrics, *trial.costs)}
     names = [name for name in OBJECTIVES if name in present] + sorted(present - set(OBJECTIVES))
     spread = {name for name in names if any(trial.std(name) is not None for trial in trials)}
@@ -46,9 +46,16 @@ def _table(trials: Sequence[TrialRecord], rows: Sequence[TrialRecord]) -> str:
     columns |= {name: attrgetter(name) for name in ("seconds", "compile_seconds", "error_kind", "reason")}
     text = io.StringIO()
     table = csv.writer(text, lineterminator="\n")
-    table.writerow(columns)
+    table.writerow([_with_unit(head) for head in columns] if units else columns)
     table.writerows([read(trial) for read in columns.values()] for trial in rows)
     return text.getvalue()
+
+
+def _with_unit(head: str) -> str:
+    if head.endswith("seconds"):
+        return f"{head} [s]"
+    spec = OBJECTIVES.get(head.removesuffix("_std"))
+    return f"{head} [{spec.unit}]" if spec else head
 
 
 def _param(name: str, trial: TrialRecord) -> Any:

@@ -4,50 +4,20 @@ from __future__ import annotations
 
 import hashlib
 import json
-from typing import Annotated, Any, Literal
+from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from weft.config.numbers import FixedNumbers, FloatNumbers, HgqNumbers, Numbers
 from weft.space.blocks import BlockGenes
+
+__all__ = ["Architecture", "FixedNumbers", "FloatNumbers", "Genes", "HgqNumbers", "Numbers", "parse"]
 
 
 class Genes(BaseModel):
     """Base of everything a genotype holds."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class FloatNumbers(Genes):
-    """Train in float; hardware cost is that of the weights rounded to `cost_bits`."""
-
-    mode: Literal["float"] = "float"
-    cost_bits: int = Field(default=8, ge=2, le=24)
-
-
-class FixedNumbers(Genes):
-    """Train with fixed-point weights and activations of one width.
-
-    `total_bits` counts the sign (ap_fixed's W); `integer_bits` counts it too (ap_fixed's I), and `auto` fits it to
-    the weights of each group and to the range of each activation. `io_bits` is the width of the network's input.
-    """
-
-    mode: Literal["fixed"] = "fixed"
-    total_bits: int = Field(default=8, ge=1, le=24)
-    integer_bits: int | Literal["auto"] = "auto"
-    granularity: Literal["tensor", "channel", "weight"] = "tensor"
-    io_bits: int = Field(default=16, ge=1, le=24)
-
-
-class HgqNumbers(Genes):
-    """Train with learned bits, one width for each weight and each input (HGQ, arXiv:2405.00645)."""
-
-    mode: Literal["hgq"] = "hgq"
-    beta: float = Field(default=1e-5, gt=0)
-    bits0: int = Field(default=8, ge=1, le=12)
-    gamma: float = Field(default=1e-8, ge=0)
-
-
-Numbers = Annotated[FloatNumbers | FixedNumbers | HgqNumbers, Field(discriminator="mode")]
 
 
 class Architecture(Genes):

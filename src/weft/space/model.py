@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from weft.config.numbers import FloatNumbers
 from weft.errors import ShapeError
 from weft.space.blocks import BLOCKS
-from weft.space.layers import factory_for
+from weft.space.layers import dense, flatten
 
 if TYPE_CHECKING:
     import keras
 
+    from weft.prune import Method
     from weft.space.architecture import Architecture
 
 Weights = dict[str, np.ndarray]
@@ -22,9 +24,7 @@ Weights = dict[str, np.ndarray]
 OUTPUT_NAME = "output"
 
 
-def build(
-    architecture: Architecture, seed: int = 0, wrap_kernel_quantizer: Callable[[Any], Any] | None = None
-) -> keras.Model:
+def build(architecture: Architecture, seed: int = 0, method: Method | None = None) -> keras.Model:
     """Build the model of an architecture: input (n, *input_shape), output logits (n, n_outputs).
 
     The last layer is linear. Softmax or sigmoid belong to the loss, never to the network: they do not change which
@@ -33,20 +33,24 @@ def build(
     Args:
         architecture: What to build.
         seed: Of the initial weights and of dropout.
-        wrap_kernel_quantizer: Puts something around each kernel quantiser before its layer is built (a mask, say).
+        method: The pruning method to put into its kernels' quantisers.
     """
     import keras
 
     keras.backend.clear_session()
     keras.utils.set_random_seed(seed)
-    layers = factory_for(architecture.numbers, wrap_kernel_quantizer)
     inputs = keras.Input(architecture.input_shape, name="features")
     x = inputs
     for i, genes in enumerate(architecture.blocks):
-        x = BLOCKS[genes.type].build(genes, x, layers, f"block{i}")
-    x = layers.flatten(x, f"{OUTPUT_NAME}_flatten")
-    outputs = layers.dense(x, architecture.n_outputs, "none", "none", OUTPUT_NAME)
-    return keras.Model(inputs, outputs, name="weft")
+        x = BLOCKS[genes.type].build(genes, x, f"block{i}")
+    x = flatten(x, f"{OUTPUT_NAME}_flatten")
+    outputs = dense(x, architecture.n_outputs, "none", "none", OUTPUT_NAME)
+    model = keras.Model(inputs, outputs, name="weft")
+    if method is None and isinstance(architecture.numbers, FloatNumbers):
+        return model
+    from weft.quantize.convert import convert
+
+    return convert(model, architecture.numbers, method=method)
 
 
 def export_weights(model: keras.Model) -> Weights:

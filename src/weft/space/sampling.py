@@ -31,7 +31,7 @@ class Space:
 
     def sample(self, trial: optuna.Trial) -> dict[str, Any]:
         """Return a genotype (JSON) chosen by an Optuna trial."""
-        return self._architecture(lambda name, choice: _suggest(trial, name, choice)).model_dump(mode="json")
+        return self._architecture(lambda name, choice: suggest(trial, name, choice)).model_dump(mode="json")
 
     def params_of(self, genotype: Mapping[str, Any]) -> dict[str, Any]:
         """Return the parameters by which a sampler arrives at a genotype, for enqueueing it.
@@ -132,7 +132,8 @@ def _numbers(config: QuantizationSpace, choose: Chooser) -> FloatNumbers | Fixed
             return HgqNumbers(beta=choose("beta", config.beta), bits0=config.bits0)
 
 
-def _suggest(trial: optuna.Trial, name: str, choice: Choice) -> Any:
+def suggest(trial: optuna.Trial, name: str, choice: Choice) -> Any:
+    """Take a value of a choice by an Optuna trial; where there is nothing to choose, the trial is not asked."""
     if choice.fixed:
         return choice.bounds[0]
     if isinstance(choice, Categorical):

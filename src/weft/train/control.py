@@ -103,6 +103,38 @@ class Plateau(Control):
         self._best = math.inf if state["best"] is None else state["best"]
 
 
+class Sequence(Control):
+    """One control after the other, each for its number of epochs, which it counts from 0."""
+
+    def __init__(self, parts: list[tuple[int, Control]]) -> None:
+        self.parts, self._heard = parts, 0
+
+    def values(self, epoch: int, n_steps: int) -> np.ndarray:
+        part, start = self._part(epoch)
+        return part.values(epoch - start, n_steps)
+
+    def update(self, log: Mapping[str, float]) -> None:
+        self._part(self._heard)[0].update(log)
+        self._heard += 1
+
+    def state(self) -> dict[str, Any]:
+        return {"heard": self._heard, "parts": [control.state() for _, control in self.parts]}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        self._heard = state["heard"]
+        for (_, control), mine in zip(self.parts, state["parts"], strict=True):
+            control.restore(mine)
+
+    def _part(self, epoch: int) -> tuple[Control, int]:
+        start = 0
+        for epochs, control in self.parts:
+            if epoch < start + epochs:
+                return control, start
+            start += epochs
+        epochs, control = self.parts[-1]
+        return control, start - epochs
+
+
 class LogRamp(Control):
     """A geometric ramp over the whole training, the usual schedule of β."""
 

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from weft.errors import ShapeError, UnsupportedError
+from weft.train._threefry import fuse_random_bits
 from weft.train.losses import Penalty
 from weft.types import Tensor
 
@@ -27,6 +28,9 @@ if TYPE_CHECKING:
 
 _PREDICT_ROWS = 8192
 """Rows that one step of `predict` holds at once."""
+
+_COMPILER_OPTIONS = {"xla_cpu_copy_insertion_use_region_analysis": True}
+"""The analysis that XLA uses on accelerators: without it every step copies each weight matrix once more."""
 
 
 class State(NamedTuple):
@@ -216,8 +220,9 @@ class Engine:
         import jax
 
         use_compilation_cache()
+        fuse_random_bits()
         start = time.perf_counter()
-        compiled = jax.jit(program, donate_argnums=donate).lower(*arguments).compile()
+        compiled = jax.jit(program, donate_argnums=donate).lower(*arguments).compile(_COMPILER_OPTIONS)
         self.compile_seconds += time.perf_counter() - start
         return compiled
 

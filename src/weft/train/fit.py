@@ -11,7 +11,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -64,6 +64,34 @@ class Plan:
     checkpoint_seconds: float = 10.0
 
 
+class Phases(Protocol):
+    """Changes the state between epochs, as a compression in stages does; part of the checkpoint."""
+
+    def before(self, epoch: int, state: State) -> State:
+        """Return the state with which an epoch begins."""
+        ...
+
+    def after(self, state: State) -> State:
+        """Return the state with which training ends."""
+        ...
+
+    def settled(self, epoch: int) -> bool:
+        """Say whether trackers and early stopping may look at this epoch."""
+        ...
+
+    def note(self, epoch: int) -> dict[str, float]:
+        """Return numbers for this epoch's log."""
+        ...
+
+    def memory(self) -> dict[str, np.ndarray]:
+        """Return what a checkpoint must hold."""
+        ...
+
+    def remember(self, memory: Mapping[str, np.ndarray]) -> None:
+        """Take back what `memory` returned."""
+        ...
+
+
 @dataclass
 class History:
     """One dictionary of numbers per finished epoch, and why training ended."""
@@ -93,6 +121,7 @@ def fit(
     plan: Plan,
     *,
     trackers: Sequence[Tracker] = (),
+    phases: Phases | None = None,
     path: Path | None = None,
     progress: Progress = no_progress,
     note: str = "",
@@ -108,7 +137,8 @@ def fit(
         train: Training rows.
         validation: Rows whose metrics are logged after each epoch; `y` as in the data set.
         plan: Length, schedules and stopping.
-        trackers: See every epoch's state.
+        trackers: See every epoch's state, with `phases` that of every settled one.
+        phases: Change the state between epochs.
         path: Checkpoint file.
         progress: Called after each epoch.
         note: Text for the progress line.
@@ -118,34 +148,39 @@ def fit(
     """
     history = History()
     if path is not None and path.exists():
-        state, history = _resume(path, state, plan, trackers)
+        state, history = _resume(path, state, plan, trackers, phases)
     stopper = _Stopper(plan)
-    for entry in history.epochs:
-        stopper.update(entry)
+    for epoch, entry in enumerate(history.epochs):
+        if phases is None or phases.settled(epoch):
+            stopper.update(entry)
     data = engine.put(train.x, train.y, train.weight)
     n_rows, saved = len(train.x), time.monotonic()
     while not history.stopped and len(history.epochs) < plan.epochs:
         epoch = len(history.epochs)
         order = row_order(n_rows, plan.batch_size, plan.seed, epoch)
         controls = {name: control.values(epoch, len(order)) for name, control in plan.controls.items()}
+        if phases is not None:
+            state = phases.before(epoch, state)
         state, losses = engine.epoch(state, data, order, controls)
         _require_finite(state, losses, epoch, controls)
         entry = _log(engine, state, validation, plan, losses, controls, epoch)
+        entry |= phases.note(epoch) if phases is not None else {}
         history.epochs.append(entry)
         for control in plan.controls.values():
             control.update(entry)
-        for tracker in trackers:
-            tracker.update(epoch, entry, state)
-        stopper.update(entry)
+        if phases is None or phases.settled(epoch):
+            for tracker in trackers:
+                tracker.update(epoch, entry, state)
+            stopper.update(entry)
         if stopper.stop:
             history.stopped = f"no better {plan.metric} in {plan.patience} epochs"
         done = bool(history.stopped) or len(history.epochs) == plan.epochs
         if path is not None and (done or time.monotonic() - saved > plan.checkpoint_seconds):
-            _save(path, state, history, plan, trackers)
+            _save(path, state, history, plan, trackers, phases)
             saved = time.monotonic()
         progress(len(history.epochs), plan.epochs, f"{note} {_describe(entry, plan.metric)}".strip())
     history.stopped = history.stopped or "all epochs done"
-    return state, history
+    return (state if phases is None else phases.after(state)), history
 
 
 class _Stopper:
@@ -204,12 +239,16 @@ def _require_finite(state: State, losses: np.ndarray, epoch: int, controls: Mapp
             )
 
 
-def _save(path: Path, state: State, history: History, plan: Plan, trackers: Sequence[Tracker]) -> None:
+def _save(
+    path: Path, state: State, history: History, plan: Plan, trackers: Sequence[Tracker], phases: Phases | None
+) -> None:
     metas, arrays = [], {}
     for i, tracker in enumerate(trackers):
         meta, mine = tracker.state()
         metas.append(meta)
         arrays |= {f"{i}.{name}": array for name, array in mine.items()}
+    if phases is not None:
+        arrays |= {f"phases.{name}": array for name, array in phases.memory().items()}
     meta = {
         "history": history.epochs,
         "stopped": history.stopped,
@@ -219,12 +258,16 @@ def _save(path: Path, state: State, history: History, plan: Plan, trackers: Sequ
     checkpoint.save(path, state, meta, arrays)
 
 
-def _resume(path: Path, state: State, plan: Plan, trackers: Sequence[Tracker]) -> tuple[State, History]:
+def _resume(
+    path: Path, state: State, plan: Plan, trackers: Sequence[Tracker], phases: Phases | None
+) -> tuple[State, History]:
     state, meta, arrays = checkpoint.load(path, state)
     for name, control in plan.controls.items():
         control.restore(meta["controls"][name])
     for i, (tracker, snapshots) in enumerate(zip(trackers, meta["trackers"], strict=True)):
         mine: dict[str, Any] = {k.removeprefix(f"{i}."): a for k, a in arrays.items() if k.startswith(f"{i}.")}
         tracker.restore(snapshots, mine)
+    if phases is not None:
+        phases.remember({k.removeprefix("phases."): a for k, a in arrays.items() if k.startswith("phases.")})
     log.info("continuing %s after epoch %d", path, len(meta["history"]))
     return state, History(meta["history"], meta["stopped"])

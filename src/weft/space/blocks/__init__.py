@@ -11,6 +11,6 @@ BlockGenes = MlpGenes
 """The genes of any block; a union discriminated by `type` once there is a second block."""
 
 BLOCKS: dict[str, ModuleType] = {"mlp": mlp}
-"""Each module offers `sample(config, choose)`, `params(config, genes)` and `build(genes, x, layers, prefix)`."""
+"""Each module offers `sample(config, choose)`, `params(config, genes)` and `build(genes, x, prefix)`, in float."""
 
 __all__ = ["BLOCKS", "BlockGenes", "MlpGenes"]

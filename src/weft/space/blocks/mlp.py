@@ -8,7 +8,6 @@ from pydantic import BaseModel, ConfigDict, Field
 
 if TYPE_CHECKING:
     from weft.config import MlpBlock
-    from weft.space.layers import LayerFactory
     from weft.space.sampling import Chooser
 
 Activation = Literal["relu", "tanh", "sigmoid", "leaky_relu", "none"]
@@ -68,10 +67,12 @@ def params(config: MlpBlock, genes: MlpGenes) -> dict[str, Any]:
     return chosen | {"dropout": genes.dropout, "l1": genes.l1}
 
 
-def build(genes: MlpGenes, x: Any, layers: LayerFactory, prefix: str) -> Any:
+def build(genes: MlpGenes, x: Any, prefix: str) -> Any:
     """Add the block to a Keras graph; `x` is (n, ...) and is flattened, the result is (n, units[-1])."""
-    x = layers.flatten(x, f"{prefix}_flatten")
+    from weft.space.layers import dense, dropout, flatten
+
+    x = flatten(x, f"{prefix}_flatten")
     for i, units in enumerate(genes.units):
-        x = layers.dense(x, units, genes.activation, genes.normalization, f"{prefix}_dense{i}")
-        x = layers.dropout(x, genes.dropout, f"{prefix}_dropout{i}")
+        x = dense(x, units, genes.activation, genes.normalization, f"{prefix}_dense{i}")
+        x = dropout(x, genes.dropout, f"{prefix}_dropout{i}")
     return x

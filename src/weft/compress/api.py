@@ -1,0 +1,187 @@
+"""Compress a Keras model without a run directory: `weft.compress`, `weft.fit`, `weft.finalize`.
+
+model = weft.compress(keras_model, {"recipe": "fixed", "prune": "dst"})
+weft.fit(model, (x, y), validation=(x_val, y_val))
+final = weft.finalize(model, x)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from pydantic import ValidationError
+
+from weft.config import CompressConfig, FixedCompression, HgqCompression
+from weft.config.stages import StagesConfig
+from weft.errors import ConfigError, DataError
+from weft.section import Section
+from weft.types import Progress, Task, no_progress
+
+if TYPE_CHECKING:
+    import keras
+
+    from weft.data import Dataset
+    from weft.train.fit import History
+
+Recipe = str | Mapping[str, Any] | StagesConfig
+"""A recipe's name, its section of `experiment.yaml` as a mapping, or the validated section."""
+
+
+class _Section(Section):
+    compress: CompressConfig
+
+
+def read(recipe: Recipe) -> FixedCompression | HgqCompression:
+    """Return the configuration of a recipe that compresses one model in stages.
+
+    Raises:
+        ConfigError: It is not valid, or it is a recipe of another kind.
+    """
+    if not isinstance(recipe, StagesConfig):
+        from weft.config.explain import explain
+
+        section = {"compress": recipe}
+        try:
+            recipe = _Section.model_validate(section).compress
+        except ValidationError as error:
+            found = explain(error, section, _Section)
+            raise ConfigError("\n".join(f"{'.'.join(map(str, path))}: {text}" for path, text in found)) from error
+    if not isinstance(recipe, FixedCompression | HgqCompression):
+        raise ConfigError(
+            f"recipe '{recipe.recipe}' makes several designs and needs a run: use 'weft run'; one model in your hands "
+            "is compressed by recipe 'fixed' or 'hgq'"
+        )
+    return recipe
+
+
+def compress(model: keras.Model, recipe: Recipe = "hgq", x: np.ndarray | None = None) -> keras.Model:
+    """Return `model` with quantised layers and the pruning method of a recipe in place, ready to be trained.
+
+    Weights, names and topology stay; `model` is not changed. The new model remembers its recipe as `weft_recipe`.
+
+    Args:
+        model: Any Keras model; see `weft.quantize.convert` for what can be replaced.
+        recipe: What to do.
+        x: Rows to find the ranges of activations with, (n, ...); without them ranges are learnt in training.
+
+    Raises:
+        ConfigError: The recipe is not valid.
+        UnsupportedError: The model holds a layer that cannot be quantised; the message names all of them.
+    """
+    from weft.compress.network import Network
+
+    config = read(recipe)
+    made = Network.of_model(model).build_for(config, numbers(config), 0)
+    if x is not None:
+        import keras
+
+        from weft.quantize.calibrate import calibrate
+
+        signs = {v.path: np.array(keras.ops.convert_to_numpy(v)) for v in made.variables if v.path.endswith("/k")}
+        calibrate(made, x)
+        for variable in made.variables:  # training may still find negative values where these rows had none
+            if variable.path in signs:
+                variable.assign(signs[variable.path])
+    made.weft_recipe = config
+    return made
+
+
+def numbers(config: FixedCompression | HgqCompression) -> Any:
+    """Return the numbers that a recipe trains in, those of its first precision."""
+    if isinstance(config, HgqCompression):
+        from weft.config.numbers import HgqNumbers
+
+        return HgqNumbers(beta=config.beta_start, gamma=config.gamma, bits0=config.bits0)
+    from weft.compress.fixed import numbers_of
+
+    return numbers_of(config.precisions[0], config)
+
+
+def fit(
+    model: keras.Model,
+    data: Dataset | tuple[np.ndarray, np.ndarray],
+    recipe: Recipe | None = None,
+    *,
+    validation: tuple[np.ndarray, np.ndarray] | None = None,
+    task: Task = "classification",
+    directory: Path | str | None = None,
+    seed: int = 0,
+    progress: Progress = no_progress,
+) -> History:
+    """Take a compressed model through all stages of its recipe with the compiled engine (JAX).
+
+    The model ends with its masks fixed and the weights of the last epoch.
+
+    Args:
+        model: What `compress` returned.
+        data: A data set, or training rows (x, y).
+        recipe: If it is not the one that the model was made with.
+        validation: Rows whose metrics are logged; by default a fifth of the training rows is kept for it.
+        task: What kind of targets bare arrays hold.
+        directory: Where a checkpoint is kept: an interrupted call goes on from it.
+        seed: Of the order of rows.
+        progress: Called after each epoch.
+
+    Returns:
+        One dictionary of numbers for each epoch.
+
+    Raises:
+        ConfigError: The recipe is not valid, or the model was not made by `compress`.
+        TrainingError: A loss or weight is no longer finite.
+    """
+    from weft.compress import hgq
+    from weft.compress.stages import EngineStages, Stages
+    from weft.compress.training import prepare, staged_rate
+    from weft.train.fit import fit as train
+
+    if recipe is None and not hasattr(model, "weft_recipe"):
+        raise ConfigError(f"'{model.name}' has no recipe: make it with weft.compress, or give fit a recipe")
+    config = model.weft_recipe if recipe is None else read(recipe)
+    if not model.trainable_variables:
+        raise ConfigError(
+            f"'{model.name}' has no trainable variable: a finalised model cannot be trained; train the one it came from"
+        )
+    material = _material(data, validation, task, seed)
+    training = prepare(model, material, config, config.learning_rate)
+    learns_bits = isinstance(config, HgqCompression)
+    main = hgq.before_finetuning(config) if learns_bits else config
+    stages = Stages(model, main, training.engine.optimizer)
+    controls = {"learning_rate": staged_rate(main, config.learning_rate)}
+    if learns_bits:
+        controls["beta"] = hgq.beta_control(main)
+    place = None if directory is None else Path(directory)
+    state, history = train(
+        training.engine,
+        training.engine.state(),
+        training.train,
+        training.validation,
+        training.plan(config, controls, seed, main.total_epochs),
+        phases=EngineStages(stages, training.engine),
+        path=place and place / "checkpoint.npz",
+        progress=progress,
+    )
+    training.model_of(state)
+    if learns_bits:
+        hgq.finetuned(training.with_bits_frozen(), stages, state, config, seed, place and place / "finetune.npz")
+    return history
+
+
+def _material(data: Any, validation: Any, task: Task, seed: int) -> Any:
+    from weft.compress.training import Material
+    from weft.data import Dataset, Split
+
+    if isinstance(data, Dataset):
+        return Material.of(data)
+    x, y = (np.asarray(a) for a in data)
+    if len(x) != len(y):
+        raise DataError(f"fit was given {len(x)} rows of x and {len(y)} of y; there must be one y for each x")
+    if validation is None:
+        order = np.random.default_rng(seed).permutation(len(x))
+        held = max(len(x) // 5, 1)
+        validation = (x[order[:held]], y[order[:held]])
+        x, y = x[order[held:]], y[order[held:]]
+    splits = (Split(x.astype(np.float32), y), Split(np.asarray(validation[0], np.float32), np.asarray(validation[1])))
+    return Material(splits, task)

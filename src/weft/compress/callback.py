@@ -1,0 +1,80 @@
+"""The stages of a compression inside Keras' `fit`, on any backend.
+
+callback = StagesCallback(config, checkpoint="checkpoint.npz")
+model.fit(x, y, epochs=callback.epochs, initial_epoch=callback.initial_epoch(model), callbacks=[callback])
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+
+from weft.compress.api import Recipe, read
+from weft.compress.hgq import beta_control
+from weft.compress.stages import Stages
+from weft.config import HgqCompression
+
+
+class StagesCallback(keras.callbacks.Callback):
+    """Moves a model through the stages of a recipe while `model.fit` trains it.
+
+    The learning rate stays that of the optimizer; β follows the recipe. After `fit` the masks are fixed.
+
+    Args:
+        recipe: The recipe that the model was made with.
+        checkpoint: Where the complete state is kept after each epoch.
+
+    Attributes:
+        epochs: What to give `fit`.
+    """
+
+    def __init__(self, recipe: Recipe, checkpoint: Path | str | None = None) -> None:
+        super().__init__()
+        self.config = read(recipe)
+        self.epochs = self.config.total_epochs
+        self._checkpoint = None if checkpoint is None else Path(checkpoint)
+        self._stages: Stages | None = None
+        self._beta = beta_control(self.config) if isinstance(self.config, HgqCompression) else None
+
+    def initial_epoch(self, model: keras.Model) -> int:
+        """Take the state of a compiled model from the checkpoint, if there is one; return the epochs behind it."""
+        self._stages = Stages(model, self.config, model.optimizer)
+        if self._checkpoint is None or not self._checkpoint.exists():
+            return 0
+        epoch, extra = self._stages.load(self._checkpoint)
+        if self._beta is not None:
+            self._beta.restore(extra["beta"])
+        return epoch
+
+    def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
+        if self._stages is None:
+            self.initial_epoch(self.model)
+
+    def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        self._stages.begin_epoch(epoch)
+        if self._beta is not None:
+            value = float(self._beta.values(epoch, 1)[0])
+            for layer in self._counting():
+                layer._beta.assign(value)
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        counting = self._counting()
+        if counting and logs is not None:
+            logs["ebops"] = float(sum(np.asarray(keras.ops.convert_to_numpy(layer._ebops)) for layer in counting))
+        if logs is not None:
+            logs["stage"] = self._stages.position(epoch).stage
+        if self._beta is not None:
+            self._beta.update(logs)
+        if self._checkpoint is not None:
+            self._stages.save(
+                self._checkpoint, epoch + 1, {"beta": self._beta.state()} if self._beta is not None else {}
+            )
+
+    def on_train_end(self, logs: dict[str, Any] | None = None) -> None:
+        self._stages.finish()
+
+    def _counting(self) -> list[Any]:
+        return [layer for layer in self.model._flatten_layers() if getattr(layer, "_ebops", None) is not None]

@@ -1,0 +1,81 @@
+"""What a recipe compresses: a float network with its weights, and the ways to build it in other numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
+
+from weft.config.numbers import LayerSettings, Numbers
+from weft.config.stages import StagesConfig
+
+if TYPE_CHECKING:
+    import keras
+
+    from weft.prune import Method
+    from weft.space.architecture import Architecture
+    from weft.space.model import Weights
+
+
+@dataclass(frozen=True)
+class Network:
+    """A network in float.
+
+    Attributes:
+        label: A short text such as `16-64-32-5 relu`.
+        make: Builds the float model with the weights to start from; the seed is that of what is random in it.
+        l1: Factor of the L1 penalty that it is trained with.
+        architecture: What the search found, if it comes from one.
+    """
+
+    label: str
+    make: Callable[[int], keras.Model] = field(repr=False)
+    l1: float = 0.0
+    architecture: Architecture | None = None
+
+    @staticmethod
+    def of_architecture(architecture: Architecture, weights: Weights | None = None) -> Network:
+        """Take an architecture, with trained weights (`space.model.export_weights`) or random ones."""
+        from weft.space.architecture import FloatNumbers
+        from weft.space.model import build, import_weights
+
+        plain = architecture.with_numbers(FloatNumbers())
+
+        def make(seed: int) -> keras.Model:
+            model = build(plain, seed)
+            if weights is not None:
+                import_weights(model, weights)
+            return model
+
+        return Network(architecture.describe().rsplit(",", 1)[0], make, architecture.l1, architecture)
+
+    @staticmethod
+    def of_model(model: keras.Model) -> Network:
+        """Take a Keras model as it is; it is not changed."""
+        return Network(model.name, lambda seed: model)
+
+    def changed(self, change: Callable[[keras.Model], keras.Model]) -> Network:
+        """Return the network with a step before quantisation, such as a factorisation."""
+        return replace(self, make=lambda seed: change(self.make(seed)))
+
+    def build(
+        self,
+        numbers: Numbers,
+        seed: int,
+        *,
+        prune: Method | None = None,
+        prune_first: bool = True,
+        layers: Mapping[str, LayerSettings] | None = None,
+    ) -> keras.Model:
+        """Return the network in other numbers, with a pruning method in its kernels' quantisers."""
+        from weft.quantize.convert import convert
+
+        return convert(self.make(seed), numbers, layers or {}, prune, prune_first=prune_first)
+
+    def build_for(self, config: StagesConfig, numbers: Numbers, seed: int) -> keras.Model:
+        """Return the network as a recipe's configuration wants it."""
+        return self.build(numbers, seed, prune=config.prune, prune_first=config.prune_first, layers=config.layers)
+
+    def in_numbers(self, numbers: Numbers) -> Architecture | None:
+        """Return the architecture with other numbers."""
+        return None if self.architecture is None else self.architecture.with_numbers(numbers)

@@ -1,0 +1,293 @@
+"""The stage machine: pretrain, train in rounds with rewinding, harden, fine-tune.
+
+`Stages` moves a model with pruning methods through its stages. It knows nothing about how an epoch is trained, so the
+compiled engine (`EngineStages`), Keras' `fit` (`weft.compress.callback`) and a loop written by the user (`Stages.run`)
+share it. Where it stands follows from the number of finished epochs alone; what it remembers besides is the state to
+rewind to, which `memory` hands out for checkpoints.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from weft.atomic import write_arrays
+from weft.config.stages import StagesConfig
+from weft.errors import ConfigError, RunError
+from weft.quantize.kernels import Kernel, pruned_kernels
+
+if TYPE_CHECKING:
+    import keras
+
+    from weft.train.engine import Engine, State
+
+PRETRAIN, TRAIN, FINETUNE = 0, 1, 2
+NAMES = ("pretrain", "train", "finetune")
+
+
+@dataclass(frozen=True)
+class Position:
+    """Where training is: the stage, the round (from 0), and the epoch within it (from 0) of `epochs`."""
+
+    stage: int
+    round: int
+    epoch: int
+    epochs: int
+
+    @property
+    def name(self) -> str:
+        """The stage as a word."""
+        return NAMES[self.stage]
+
+
+class Stages:
+    """Moves one model through the stages of its compression.
+
+    Args:
+        model: A built model; layers without a pruning method are left alone.
+        config: Length of the stages and what happens between them.
+        optimizer: If given, rewinding takes its state back, too.
+
+    Raises:
+        ConfigError: The recipe rewinds or prunes, but no layer of the model has a pruning method.
+    """
+
+    def __init__(
+        self, model: keras.Model, config: StagesConfig, optimizer: keras.optimizers.Optimizer | None = None
+    ) -> None:
+        from weft.quantize.observe import observe
+
+        self.model, self.config, self.optimizer = model, config, optimizer
+        self.kernels: list[Kernel] = pruned_kernels(model)
+        if config.prune is not None and not self.kernels:
+            raise ConfigError(
+                f"prune.method '{config.prune.method}' was asked for, but no layer of '{model.name}' carries it; "
+                "make the model with weft.compress, and look at prune.only and prune.skip"
+            )
+        observe(model)
+        self._saved: dict[str, np.ndarray] = {}
+
+    def position(self, epoch: int) -> Position:
+        """Return where the epoch with this number, counted from 0 over all stages, lies."""
+        config = self.config
+        if epoch < config.pretrain_epochs:
+            return Position(PRETRAIN, 0, epoch, config.pretrain_epochs)
+        trained = epoch - config.pretrain_epochs
+        if trained < config.rounds * config.epochs:
+            return Position(TRAIN, trained // config.epochs, trained % config.epochs, config.epochs)
+        return Position(FINETUNE, config.rounds - 1, trained - config.rounds * config.epochs, config.finetune_epochs)
+
+    def turns(self, epoch: int) -> bool:
+        """Say whether more than the clock changes before this epoch."""
+        position = self.position(epoch)
+        saves = position.stage == TRAIN and position.round == 0 and position.epoch == self.config.save_epoch
+        return position.epoch == 0 or saves
+
+    def begin_epoch(self, epoch: int) -> Position:
+        """Do what is due before an epoch, and return where it lies."""
+        position = self.position(epoch)
+        if position.epoch == 0:
+            self._enter(position)
+        if position.stage == TRAIN and position.round == 0 and position.epoch == self.config.save_epoch:
+            self._save()
+        for variable, value in self.clock(position):
+            variable.assign(value)
+        return position
+
+    def finish(self) -> None:
+        """Fix the masks, where no fine-tuning stage has done it; the model then needs no stages any more."""
+        if self.config.finetune_epochs == 0:
+            self._end_training()
+
+    def clock(self, position: Position) -> list[tuple[keras.Variable, int]]:
+        """Return the variables that tell methods the time, and their values."""
+        values = {"epoch": position.epoch, "epochs": position.epochs, "round": position.round}
+        return [(k.pruned.times[name], value) for k in self.kernels for name, value in values.items()]
+
+    def _enter(self, position: Position) -> None:
+        if position.stage == TRAIN and position.round == 0:
+            self._share_budget()
+            self._set_stage(TRAIN)
+        elif position.stage == TRAIN:
+            self._between_rounds()
+        elif position.stage == FINETUNE:
+            self._end_training()
+
+    def _set_stage(self, stage: int) -> None:
+        for kernel in self.kernels:
+            kernel.pruned.stage.assign(stage)
+
+    def _share_budget(self) -> None:
+        from weft.prune._budget import shares
+
+        mine = {k.name: k for k in self.kernels if k.pruned.method.wants_budget}
+        if mine:
+            sparsity = next(iter(mine.values())).pruned.method.sparsity
+            for name, share in shares({name: k.seen() for name, k in mine.items()}, sparsity).items():
+                mine[name].pruned.slots["share"].assign(share)
+
+    def _between_rounds(self) -> None:
+        for kernel in self.kernels:
+            pruned = kernel.pruned
+            for name, value in pruned.method.between_rounds(pruned.matrix(kernel.seen()), pruned.state()).items():
+                pruned.slots[name].assign(value)
+        if self.config.rewind == "every_round":
+            self._rewind()
+
+    def harden(self) -> None:
+        """Fix the masks of all kernels whose method is still at work."""
+        for kernel, seen in [(kernel, kernel.seen()) for kernel in self.kernels]:
+            if int(_numpy(kernel.pruned.stage)) == TRAIN:
+                kernel.harden(seen)
+
+    def _end_training(self) -> None:
+        self.harden()
+        if self.config.rewind != "never" and self.kernels:
+            self._rewind()
+
+    def _save(self) -> None:
+        if self.config.rewind != "never":
+            self._saved = {path: _numpy(variable) for path, variable in self._rewound().items()}
+
+    def _rewind(self) -> None:
+        for path, variable in self._rewound().items():
+            variable.assign(self._saved[path])
+
+    def _rewound(self) -> dict[str, keras.Variable]:
+        """Return what a rewind takes back: everything but the methods' own variables."""
+        own = {id(v) for k in self.kernels for v in (k.pruned.mask, k.pruned.stage, *k.pruned.times.values())}
+        own |= {id(v) for k in self.kernels for v in k.pruned.slots.values()}
+        return {f"{i}/{v.path}": v for i, v in enumerate(self._variables()) if id(v) not in own}
+
+    def memory(self) -> dict[str, np.ndarray]:
+        """Return what a checkpoint must hold besides the model's and the optimizer's variables."""
+        return dict(self._saved)
+
+    def remember(self, memory: Mapping[str, np.ndarray]) -> None:
+        """Take back what `memory` returned."""
+        self._saved = dict(memory)
+
+    def save(self, path: Path, epoch: int, extra: Mapping[str, Any] | None = None) -> None:
+        """Write the complete state, optimizer included, after `epoch` epochs; `extra` is JSON."""
+        arrays = {f"variable.{i}": _numpy(v) for i, v in enumerate(self._variables())}
+        arrays |= {f"memory.{name}": array for name, array in self.memory().items()}
+        text = json.dumps({"epoch": epoch, "extra": dict(extra or {})})
+        write_arrays(path, {**arrays, "meta": np.frombuffer(text.encode(), np.uint8)})
+
+    def load(self, path: Path) -> tuple[int, dict[str, Any]]:
+        """Take back what `save` wrote; return the number of finished epochs and `extra`.
+
+        Raises:
+            RunError: The file belongs to another model.
+        """
+        with np.load(path, allow_pickle=False) as archive:
+            arrays = {name: archive[name] for name in archive.files}
+        variables = self._variables()
+        found = [arrays.get(f"variable.{i}") for i in range(len(variables))]
+        wrong = [v.path for v, a in zip(variables, found, strict=True) if a is None or a.shape != tuple(v.shape)]
+        if wrong:
+            raise RunError(
+                f"checkpoint {path} belongs to another model or optimizer: it has no '{wrong[0]}' of this shape; "
+                "delete it to start this training anew"
+            )
+        for variable, array in zip(variables, found, strict=True):
+            variable.assign(array)
+        self.remember({k.removeprefix("memory."): a for k, a in arrays.items() if k.startswith("memory.")})
+        meta = json.loads(arrays["meta"].tobytes().decode())
+        return meta["epoch"], meta["extra"]
+
+    def _variables(self) -> list[keras.Variable]:
+        if self.optimizer is None:
+            return list(self.model.variables)
+        if not self.optimizer.built:
+            self.optimizer.build(self.model.trainable_variables)
+        return [*self.model.variables, *self.optimizer.variables]
+
+    def settled(self, epoch: int) -> bool:
+        """Say whether the masks are fixed in this epoch, so that its weights can be a design."""
+        return self.config.prune is None or self.position(epoch).stage == FINETUNE
+
+    def run(
+        self,
+        train_epoch: Callable[..., Any],
+        validate_epoch: Callable[..., Any] | None = None,
+        *,
+        start: int = 0,
+        **arguments: Any,
+    ) -> None:
+        """Drive a user's functions through all stages.
+
+        Args:
+            train_epoch: Called as `train_epoch(model, position=..., **arguments)`; trains one epoch.
+            validate_epoch: Called in the same way after each epoch.
+            start: Epochs that a loaded checkpoint has behind it.
+            arguments: Go to the functions as they are.
+        """
+        for epoch in range(start, self.config.total_epochs):
+            position = self.begin_epoch(epoch)
+            train_epoch(self.model, position=position, **arguments)
+            if validate_epoch is not None:
+                validate_epoch(self.model, position=position, **arguments)
+        self.finish()
+
+
+class EngineStages:
+    """The stages of a model that the compiled engine trains; see `weft.train.fit.Phases`.
+
+    Args:
+        stages: The machine.
+        engine: What trains its model.
+        soft: Whether an epoch of the train stage can be a design, its masks still to be fixed.
+    """
+
+    def __init__(self, stages: Stages, engine: Engine, soft: bool = False) -> None:
+        self.stages, self.engine, self.soft = stages, engine, soft
+        self._index = {id(v): i for i, v in enumerate(engine.model.non_trainable_variables)}
+
+    def before(self, epoch: int, state: State) -> State:
+        """Return the state with which an epoch begins."""
+        import jax.numpy as jnp
+
+        if self.stages.turns(epoch):
+            self.engine.write_back(state)
+            self.stages.begin_epoch(epoch)
+            return self.engine.state()
+        values = list(state.non_trainable)
+        for variable, value in self.stages.clock(self.stages.position(epoch)):
+            i = self._index[id(variable)]
+            values[i] = jnp.asarray(value, values[i].dtype)
+        return state._replace(non_trainable=values)
+
+    def after(self, state: State) -> State:
+        """Return the state with which training ends."""
+        self.engine.write_back(state)
+        self.stages.finish()
+        return self.engine.state()
+
+    def settled(self, epoch: int) -> bool:
+        """Say whether the weights of this epoch can be a design."""
+        position = self.stages.position(epoch)
+        return self.stages.settled(epoch) or (self.soft and position.stage == TRAIN)
+
+    def note(self, epoch: int) -> dict[str, float]:
+        """Return the numbers that the stages add to an epoch's log."""
+        return {"stage": float(self.stages.position(epoch).stage)} if self.stages.kernels else {}
+
+    def memory(self) -> dict[str, np.ndarray]:
+        """Return what a checkpoint must hold."""
+        return self.stages.memory()
+
+    def remember(self, memory: Mapping[str, np.ndarray]) -> None:
+        """Take back what `memory` returned."""
+        self.stages.remember(memory)
+
+
+def _numpy(variable: keras.Variable) -> np.ndarray:
+    import keras
+
+    return np.array(keras.ops.convert_to_numpy(variable))

@@ -1,0 +1,60 @@
+"""The stages of a compression: pretrain, train in rounds with rewinding, fine-tune."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Literal, Union
+
+from pydantic import BeforeValidator, Field, SerializeAsAny, model_validator
+
+from weft.config.numbers import LayerSettings
+from weft.config.training import TrainingConfig
+from weft.prune import Method, methods
+from weft.section import refuse, with_default_tag
+
+if TYPE_CHECKING:
+    PruneConfig = Method
+else:
+    _Prune = Annotated[Union[tuple(methods().values())], Field(discriminator="method")]  # noqa: UP007
+    PruneConfig = Annotated[
+        SerializeAsAny[_Prune],
+        BeforeValidator(with_default_tag("method"), json_schema_input_type=_Prune | Literal[tuple(sorted(methods()))]),
+    ]
+"""A pruning method, told apart by `method`; the bare word stands for the method with its defaults."""
+
+Rewind = Literal["never", "every_round", "after_training"]
+
+
+class StagesConfig(TrainingConfig):
+    """The base of the recipes that go through stages; not a section itself.
+
+    Pretraining leaves the weights whole, training prunes them, in `rounds` of `epochs` each, then the mask is fixed and
+    fine-tuning goes on with what is left.
+    """
+
+    prune: PruneConfig | None = Field(default=None, description="How weights are removed; null leaves them all.")
+    prune_first: bool = Field(default=True, description="Whether the mask comes before quantisation, or after it.")
+    pretrain_epochs: int = Field(default=0, ge=0, description="Epochs before the first weight is removed.")
+    rounds: int = Field(default=1, ge=1, description="How often the train stage runs.")
+    finetune_epochs: int = Field(default=0, ge=0, description="Epochs with the mask fixed.")
+    rewind: Rewind = Field(
+        default="never", description="When weights go back to where they were at the beginning of save_epoch."
+    )
+    save_epoch: int = Field(default=0, ge=0, description="Epoch of the first round at whose start weights are saved.")
+    layers: dict[str, LayerSettings] = Field(
+        default={}, description="What single layers do differently, by name or pattern."
+    )
+
+    @model_validator(mode="after")
+    def _stages_fit(self) -> StagesConfig:
+        problems = []
+        if self.save_epoch >= self.epochs:
+            problems.append((("save_epoch",), f"must be < epochs={self.epochs}; got {self.save_epoch}"))
+        if self.rounds > 1 and self.prune is None:
+            problems.append((("rounds",), f"> 1 needs a method in prune, or all rounds are alike; got {self.rounds}"))
+        refuse(problems)
+        return self
+
+    @property
+    def total_epochs(self) -> int:
+        """Epochs of all stages."""
+        return self.pretrain_epochs + self.rounds * self.epochs + self.finetune_epochs

@@ -1,0 +1,266 @@
+"""From any Keras model to the same model in quantised layers.
+
+Every layer is replaced by its counterpart (`weft.quantize.counterparts`) in the same place of the same graph, with its
+weights and under its name. Nothing is skipped in silence: what cannot be replaced is an error, and all such errors are
+found before anything is built.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import keras
+from hgq.quantizer import Quantizer
+
+from weft.config.numbers import FixedNumbers, FloatNumbers, HgqNumbers, LayerSettings
+from weft.errors import ShapeError, UnsupportedError
+from weft.prune import Method
+from weft.quantize.counterparts import Kit, Made, Read, Rule, can_fuse, copied, fused, rule_of, why_missing, with_method
+from weft.quantize.graph import Call, calls, flow, graph_of, graphs, rebuild
+from weft.quantize.operations import function_of, is_keras, is_nonnegative, is_pure, is_quantized, kind_of
+from weft.quantize.selection import matches, method_for, settings_of, warn_of_unmatched
+
+
+def convert(
+    model: keras.Model,
+    numbers: FloatNumbers | FixedNumbers | HgqNumbers,
+    layers: Mapping[str, LayerSettings] | None = None,
+    method: Method | None = None,
+    *,
+    fuse_batch_norm: bool = True,
+    keep: Sequence[str] = (),
+    prune_first: bool = True,
+) -> keras.Model:
+    """Return a model of quantised layers that computes the same as `model`, up to their rounding.
+
+    Topology, names and weights stay. A layer whose function HGQ2 does not compute inline becomes two, of which the
+    second is called `<name>_act`; a batch normalisation behind a dense layer becomes one with it. HGQ2 layers stay as
+    they are, but for the pruning method. The result is not compiled.
+
+    Args:
+        model: A built Keras model, sequential or functional; it is not changed.
+        numbers: How weights and activations are represented. Float numbers give quantisers that change nothing, so
+            that a float network can be pruned.
+        layers: What single layers do differently, by name, by place (`encoder/dense`) or by pattern. A name goes before
+            a pattern, a later entry before an earlier one.
+        method: The pruning method to put around the quantisers of the kernels; its `only` and `skip` choose layers.
+        fuse_batch_norm: Whether a batch normalisation that alone reads a dense layer becomes one layer with it.
+        keep: Layers that stay in float, by name, place or pattern.
+        prune_first: Whether the mask comes before the quantiser, or after it.
+
+    Raises:
+        UnsupportedError: Layers that have no counterpart, all of them, each with its place and a remedy.
+        ShapeError: Kernels that the method cannot prune, all of them.
+        ConfigError: The settings of a layer do not fit the numbers or the method.
+    """
+    survey = _Survey(model, fuse_batch_norm, keep)
+    plan = _Plan(survey, numbers, layers or {}, method, prune_first)
+    plan.check(model)
+    plan.warn(layers or {}, method, keep)
+    made: list[Made] = []
+
+    def replace(call: Call) -> Sequence[Any]:
+        made.append(plan.make(survey.uses[id(call.operation)]))
+        return made[-1].steps
+
+    new = rebuild(model, replace, plan.quantizer)
+    for one in made:
+        one.copy()
+    return new
+
+
+@dataclass
+class _Use:
+    """An operation of the model, and all that is known of its calls."""
+
+    place: str
+    operation: Any
+    kept: bool
+    rule: Rule | None
+    calls: list[Call] = field(default_factory=list)
+    reads: list[tuple[Read, ...]] = field(default_factory=list)
+    fused: Any = None  # the batch normalisation that becomes one with this dense layer
+    is_fused: bool = False  # whether this is such a batch normalisation
+
+    @property
+    def read(self) -> tuple[Read, ...]:
+        """What it reads in any of its calls, one entry for each tensor."""
+        columns = zip(*self.reads, strict=True) if len({len(one) for one in self.reads}) == 1 else [sum(self.reads, ())]
+        return tuple(
+            Read(column[0].shape, any(r.first for r in column), any(r.signed for r in column)) for column in columns
+        )
+
+    @property
+    def prunable(self) -> bool:
+        return self.rule is not None and "prune" in self.rule.parts and not self.kept
+
+
+class _Survey:
+    """The operations of a model by identity, with what they read."""
+
+    def __init__(self, model: Any, fuse_batch_norm: bool, keep: Sequence[str]) -> None:
+        self.uses: dict[int, _Use] = {}
+        self.raw: dict[tuple[int, int], Read] = {}
+        self._keep = keep
+        start = [_Fact(first=True, raw=True, signed=True) for _ in graph_of(model).inputs]
+        flow(model, start, self._visit)
+        if fuse_batch_norm:
+            for place, graph in graphs(model):
+                self._fuse(place, graph)
+
+    def _visit(self, call: Call, facts: list[_Fact]) -> _Fact:
+        operation = call.operation
+        use = self.uses.get(id(operation))
+        if use is None:
+            kept = any(matches(pattern, call.place) for pattern in self._keep)
+            use = self.uses[id(operation)] = _Use(call.place, operation, kept, rule_of(operation))
+        use.calls.append(call)
+        use.reads.append(tuple(Read(t.shape, f.first, f.signed) for t, f in zip(call.inputs, facts, strict=True)))
+        moves = kind_of(operation) == "moves"
+        signed = not is_nonnegative(operation, [not fact.signed for fact in facts])
+        if moves and not use.kept:
+            return _Fact(any(f.first for f in facts), any(f.raw for f in facts), signed)
+        kind, applies = kind_of(operation), function_of(operation) != "linear"
+        if not use.kept and kind != "function" and (is_pure(operation) or (applies and kind == "selects")):
+            for tensor, fact in zip(call.inputs, facts, strict=True):
+                if fact.raw:
+                    self.raw[id(call.node), id(tensor)] = Read(tensor.shape, fact.first, fact.signed)
+        return _Fact(first=False, raw=use.kept, signed=signed)
+
+    def _fuse(self, place: str, graph: Any) -> None:
+        readers: dict[int, list[Call]] = {}
+        for call in calls(graph, place):
+            for tensor in call.inputs:
+                readers.setdefault(id(tensor), []).append(call)
+        ends = {id(tensor) for tensor in graph_of(graph).outputs}
+        for call in calls(graph, place):
+            use = self.uses.get(id(call.operation))
+            if use is None or not self._is_single(use) or type(call.operation).__name__ not in ("Dense", "EinsumDense"):
+                continue
+            found = readers.get(id(call.outputs[0]), [])
+            norm = self.uses.get(id(found[0].operation)) if len(found) == 1 else None
+            if norm is None or id(call.outputs[0]) in ends or not self._is_single(norm):
+                continue
+            if can_fuse(use.operation, norm.operation):
+                use.fused, norm.is_fused = norm.operation, True
+
+    @staticmethod
+    def _is_single(use: _Use) -> bool:
+        return not use.kept and is_keras(use.operation) and len({id(call.node) for call in use.calls}) == 1
+
+
+@dataclass(frozen=True)
+class _Fact:
+    """What is known of a tensor: whether it is the network's input, is not quantised yet, may be negative."""
+
+    first: bool
+    raw: bool
+    signed: bool
+
+
+class _Plan:
+    """What becomes of each operation."""
+
+    def __init__(
+        self, survey: _Survey, numbers: Any, layers: Mapping[str, LayerSettings], method: Method | None, first: bool
+    ) -> None:
+        self._survey, self._numbers = survey, numbers
+        taken = frozenset(use.operation.name for use in survey.uses.values())
+        self._kits: dict[int, Kit] = {}
+        for key, use in survey.uses.items():
+            settings = settings_of(layers, use.place)
+            mine = method_for(method, settings, use.place) if use.prunable else None
+            self._kits[key] = Kit(numbers, settings, mine, first, use.read, taken)
+
+    def check(self, model: Any) -> None:
+        """Raise one error for all that cannot be done."""
+        problems = [
+            f"input '{tensor.name}' has shape {tensor.shape}, and hardware needs a fixed one; give keras.Input a shape "
+            "without None"
+            for tensor in graph_of(model).inputs
+            if None in tensor.shape[1:]
+        ]
+        problems += [
+            f"'{use.place}' ({type(use.operation).__name__}): {reason}"
+            for use in self._survey.uses.values()
+            if (reason := self._objection(use)) is not None
+        ]
+        if problems:
+            raise UnsupportedError(
+                f"cannot convert model '{model.name}' to quantised layers:\n- "
+                + "\n- ".join(problems)
+                + "\nChange the "
+                "model, or list in keep the layers that are to stay in float, which no firmware can be made of"
+            )
+        shapes = [
+            problem for key, use in self._survey.uses.items() for problem in self._unprunable(use, self._kits[key])
+        ]
+        if shapes:
+            raise ShapeError(
+                f"cannot prune model '{model.name}':\n- "
+                + "\n- ".join(shapes)
+                + "\nList these layers in prune.skip, or "
+                "choose another method"
+            )
+
+    def _objection(self, use: _Use) -> str | None:
+        if use.kept or use.is_fused or is_quantized(use.operation):
+            return None
+        if use.rule is not None:
+            return next((found for call in use.calls if (found := use.rule.objection(call)) is not None), None)
+        exact = ("moves", "adds", "selects") if is_pure(use.operation) else ("moves",)
+        return None if kind_of(use.operation) in exact else why_missing(use.operation)
+
+    @staticmethod
+    def _unprunable(use: _Use, kit: Kit) -> list[str]:
+        if kit.method is None or use.rule is None:
+            return []
+        reasons = [(axes, kit.method.check(axes.geometry)) for axes in use.rule.kernels(use.operation)]
+        return [
+            f"'{use.place}' ({type(use.operation).__name__}), kernel of shape {axes.shape}: method "
+            f"'{kit.method.method}' {reason}"
+            for axes, reason in reasons
+            if reason is not None
+        ]
+
+    def warn(self, layers: Mapping[str, LayerSettings], method: Method | None, keep: Sequence[str]) -> None:
+        """Warn of patterns that mean no layer."""
+        uses = self._survey.uses.values()
+        quantized = [
+            use.place
+            for use in uses
+            if use.rule is not None and not (use.kept or use.is_fused or is_quantized(use.operation))
+        ]
+        warn_of_unmatched(layers, quantized, "layers", stacklevel=3)
+        warn_of_unmatched(keep, [use.place for use in uses], "keep", stacklevel=3)
+        if method is not None:
+            prunable = [use.place for use in uses if use.prunable]
+            warn_of_unmatched(method.only, prunable, "prune.only", stacklevel=3)
+            warn_of_unmatched(method.skip, prunable, "prune.skip", stacklevel=3)
+
+    def make(self, use: _Use) -> Made:
+        """Return what takes the place of an operation."""
+        kit, operation = self._kits[id(use.operation)], use.operation
+        if use.is_fused:
+            return Made([])
+        if use.kept or use.rule is None:
+            return copied(operation)
+        if is_quantized(operation):
+            return copied(operation) if kit.method is None else with_method(operation, kit, use.rule.kernels(operation))
+        if use.fused is not None:
+            return fused(operation, use.fused, kit)
+        return use.rule.make(operation, kit)
+
+    def quantizer(self, call: Call | None, tensor: Any) -> Quantizer | None:
+        """Return the quantiser that a pure operation needs before it where it reads what nothing has quantised."""
+        read = None if call is None else self._survey.raw.get((id(call.node), id(tensor)))
+        use = None if call is None else self._survey.uses.get(id(call.operation))
+        if read is None or use is None or isinstance(self._numbers, FloatNumbers):
+            return None
+        if use.rule is not None and len(use.read) > 1:
+            return None  # its counterpart quantises what it reads
+        kit = Kit(self._numbers, self._kits[id(use.operation)].settings, reads=(read,))
+        position = next(i for i, one in enumerate(call.inputs) if one is tensor)
+        return Quantizer(kit.input(), name=f"{use.operation.name}_input{position}")

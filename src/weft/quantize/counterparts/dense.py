@@ -1,0 +1,67 @@
+"""Dense layers: `Dense` and `EinsumDense`."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+import hgq.layers as hgq
+
+from weft.quantize.counterparts._base import (
+    KERNEL_PARTS,
+    Axes,
+    Kit,
+    Made,
+    Rule,
+    computes_in_float32,
+    config_of,
+    copy_weights,
+    first_objection,
+)
+from weft.quantize.counterparts.functions import function_after, inline, objection_to_function
+
+
+def _dense(layer: Any, kit: Kit) -> Made:
+    return _made(hgq.QDense, layer, kit, (-1,), use_bias=layer.use_bias)
+
+
+def _einsum(layer: Any, kit: Kit) -> Made:
+    return _made(hgq.QEinsumDense, layer, kit, einsum_outputs(layer.equation), bias_axes=layer.bias_axes)
+
+
+def _made(kind: Any, layer: Any, kit: Kit, outputs: tuple[int, ...], **config: Any) -> Made:
+    after = function_after(layer, kit)
+    mine = kit.before() if after else kit
+    new = kind(
+        **config_of(layer, "activation", **config),
+        activation=inline(layer, kit),
+        iq_conf=kit.input(),
+        kq_conf=kit.weight(outputs),
+        bq_conf=kit.bias(),
+        **mine.rest(),
+    )
+    return Made([new, *after], partial(copy_weights, layer, new))
+
+
+def einsum_outputs(equation: str) -> tuple[int, ...]:
+    """Return the axes of an einsum layer's kernel that number outputs: those that appear in its output.
+
+    Example:
+        >>> einsum_outputs("abc,cde->abde")
+        (1, 2)
+    """
+    kernel, output = equation.split(",")[1].split("->")
+    return tuple(axis for axis, letter in enumerate(kernel) if letter in output)
+
+
+_OBJECTION = first_objection(computes_in_float32, objection_to_function)
+
+RULES = {
+    "Dense": Rule(_dense, KERNEL_PARTS, lambda layer: [Axes(tuple(layer._kernel.shape))], _OBJECTION),
+    "EinsumDense": Rule(
+        _einsum,
+        KERNEL_PARTS,
+        lambda layer: [Axes(tuple(layer._kernel.shape), einsum_outputs(layer.equation))],
+        _OBJECTION,
+    ),
+}

@@ -1,0 +1,92 @@
+"""Recurrent layers: `SimpleRNN` and `GRU`, the two that HGQ2 has.
+
+HGQ2's own defaults replace tanh and sigmoid by clipping; here the functions of the float layer stay, with a quantiser
+before or behind each table. The layers are unrolled: hardware is, and a quantiser that follows the data cannot keep its
+range out of a loop of JAX.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+import hgq.layers as hgq
+from hgq.quantizer import Quantizer
+
+from weft.config.numbers import FloatNumbers
+from weft.quantize.activations import NONNEGATIVE
+from weft.quantize.counterparts._base import (
+    KERNEL_PARTS,
+    Axes,
+    Kit,
+    Made,
+    Rule,
+    computes_in_float32,
+    config_of,
+    copy_weights,
+    first_objection,
+)
+from weft.quantize.graph import Call
+
+
+def _simple(layer: Any, kit: Kit) -> Made:
+    signed = _name(layer.activation) not in NONNEGATIVE
+    states = {"sq_conf": kit.table(signed=signed), "paq_conf": kit.inner(), "enable_sq": True}
+    new = hgq.QSimpleRNN(**_common(layer, kit), **states)
+    return Made([new, *_output(layer, kit)], partial(copy_weights, layer, new))
+
+
+def _gru(layer: Any, kit: Kit) -> Made:
+    new = hgq.QGRU(
+        **_common(layer, kit),
+        sq_conf=kit.inner(),
+        rhq_conf=kit.inner(),
+        paq_conf=kit.table(signed=_name(layer.activation) not in NONNEGATIVE),
+        praq_conf=kit.table(signed=_name(layer.recurrent_activation) not in NONNEGATIVE),
+    )
+    names = ("kernel", "recurrent_kernel", "bias")
+    renamed = {f"{layer.cell.name}/{name}": f"qgru_cell/{name}" for name in names}
+    return Made([new, *_output(layer, kit)], partial(copy_weights, layer, new, renamed))
+
+
+def _common(layer: Any, kit: Kit) -> dict[str, Any]:
+    loops = isinstance(kit.numbers, FloatNumbers) and not layer.unroll
+    return {
+        **config_of(layer, "zero_output_for_mask", "unroll"),
+        "unroll": None if loops else True,
+        "iq_conf": kit.input(),
+        "kq_conf": kit.weight(),
+        "rkq_conf": kit.weight(),
+        "bq_conf": kit.bias(),
+        "parallelization_factor": -1,
+        **kit.before().rest(),
+    }
+
+
+def _output(layer: Any, kit: Kit) -> list[Any]:
+    """Return the quantiser of the output as a layer: HGQ2's recurrent layers take none."""
+    output = kit.output()
+    return [] if output is None else [Quantizer(output, name=kit.name(layer, "output"))]
+
+
+def _name(function: Any) -> str:
+    return getattr(function, "__name__", "")
+
+
+def _kernels(layer: Any) -> list[Axes]:
+    return [Axes(tuple(layer.cell.kernel.shape)), Axes(tuple(layer.cell.recurrent_kernel.shape))]
+
+
+def _objection(call: Call) -> str | None:
+    if call.operation.zero_output_for_mask:
+        return "it puts zeros where a mask is; build it with zero_output_for_mask=False"
+    return None
+
+
+_RULE = {
+    "parts": KERNEL_PARTS,
+    "kernels": _kernels,
+    "objection": first_objection(computes_in_float32, _objection),
+}
+
+RULES = {"SimpleRNN": Rule(_simple, **_RULE), "GRU": Rule(_gru, **_RULE)}

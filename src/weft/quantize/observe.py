@@ -1,0 +1,178 @@
+"""Show pruning methods the training batches, and let the biases of dead outputs die with them.
+
+Some methods look at what goes through a layer (activation pruning, Wanda). `observe` puts a function around `call` of
+each layer whose method wants that; in training it sums up the layer's input and output for `Pruned.observe`, in the
+compiled step. How input, kernel and output share their axes is written as for `einsum`, for every type of layer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import wraps
+from math import prod
+from string import ascii_letters
+from typing import Any
+
+import keras
+from hgq.layers import QBatchNormDense
+from keras import ops
+from keras.src.layers.convolutional.base_conv import BaseConv
+from keras.src.layers.convolutional.base_depthwise_conv import BaseDepthwiseConv
+
+from weft.errors import UnsupportedError
+from weft.prune import Seen
+from weft.quantize.kernels import Kernel, pruned_kernels
+from weft.quantize.pruned import Masked, Pruned
+
+
+def observe(model: keras.Model) -> None:
+    """Let the methods of a built model's layers see each training batch, and dead outputs take their biases along.
+
+    May be called again, and has to be on a model that was loaded or cloned. A layer that is called twice in a step
+    shows two batches.
+
+    Raises:
+        UnsupportedError: A layer cannot show its batches to a method that wants them, or keep its bias from outliving
+            its outputs. Nothing was changed.
+    """
+    kernels = pruned_kernels(model)
+    watched = [kernel for kernel in kernels if _method(kernel).wants_batches and _can_be_watched(kernel)]
+    followed = [(kernel, _follower(kernel)) for kernel in kernels if _method(kernel).structured]
+    for kernel in watched:
+        _watch(kernel.layer, kernel.quantizer.quantizer)
+    for kernel, follower in followed:
+        kernel.quantizer.quantizer.follow = follower
+
+
+def _method(kernel: Kernel) -> Any:
+    return kernel.quantizer.quantizer.method
+
+
+def _can_be_watched(kernel: Kernel) -> bool:
+    layer = kernel.layer
+    kinds = (keras.layers.Dense, keras.layers.EinsumDense, BaseConv, BaseDepthwiseConv)
+    told = "training" in layer.call_signature_parameters  # whether it learns that a call is one of training
+    if not isinstance(layer, kinds) or isinstance(layer, QBatchNormDense) or not told:
+        raise UnsupportedError(
+            f"method '{_method(kernel).method}' has to see the batches that go through '{kernel.name}', and a "
+            f"{type(layer).__name__} cannot show them; list the layer in prune.skip, or choose another method"
+        )
+    return True
+
+
+def _watch(layer: keras.Layer, pruned: Pruned) -> None:
+    call = layer.call
+    if getattr(call, "watches", None) is pruned:
+        return
+
+    @wraps(call)
+    def watched(inputs: Any, *args: Any, **kwargs: Any) -> Any:
+        if kwargs.get("training") is not True:
+            return call(inputs, *args, **kwargs)
+        with pruned.recording() as kernels:
+            outputs = call(inputs, *args, **kwargs)
+        if layer.enable_iq:  # the kernel meets rounded inputs, and by now the quantiser's range covers this batch
+            inputs = layer.iq.call(inputs, training=False)
+        pruned.observe(kernels[-1], _seen(layer, pruned, ops.stop_gradient(inputs), ops.stop_gradient(outputs)))
+        return outputs
+
+    watched.watches = pruned  # type: ignore[attr-defined]
+    layer.call = watched
+
+
+def _seen(layer: keras.Layer, pruned: Pruned, x: Any, y: Any) -> Seen:
+    """Sum up one batch from a layer's input and output."""
+    shape = pruned.kernel_shape
+    if isinstance(layer, keras.layers.Dense):
+        spare = ascii_letters[2 : 1 + len(x.shape)]
+        read, kernel, written = f"{spare}a", "ab", f"{spare}b"
+    elif isinstance(layer, keras.layers.EinsumDense):
+        read, kernel, written = _einsum_axes(layer)
+    else:  # a convolution: g groups of c channels each, and k outputs for each group
+        depthwise, first = isinstance(layer, BaseDepthwiseConv), layer.data_format == "channels_first"
+        axis = 1 if first else -1
+        groups = x.shape[axis] if depthwise else layer.groups
+        x, y = _split(x, axis, groups), _split(y, axis, groups)
+        shape = (*shape[: layer.rank], x.shape[2 if first else -1], groups, y.shape[2 if first else -1])
+        before, window, after = "def"[: layer.rank], "lmn"[: layer.rank], "pqr"[: layer.rank]
+        read, kernel = f"bgc{before}" if first else f"b{before}gc", f"{window}cgk"
+        written = f"bgk{after}" if first else f"b{after}gk"
+    ones, sizes = ops.ones(shape), dict(zip(kernel, shape, strict=True))
+    # The size of a batch may be known only as a tensor: count all elements, and divide by the axes of the kernel.
+    n_read = ops.cast(ops.size(x), "float32") / prod(sizes.get(letter, 1) for letter in read)
+    n_written = ops.cast(ops.size(y), "float32") / prod(sizes.get(letter, 1) for letter in written)
+    square = ops.einsum(f"{read},{kernel}->{kernel}", ops.square(x), ones)
+    positive = ops.einsum(f"{written},{kernel}->{kernel}", ops.cast(y > 0, "float32"), ones)
+    rows = pruned.matrix(ops.reshape(positive, pruned.kernel_shape))  # the same for all weights of an output
+    return Seen(
+        square=pruned.matrix(ops.reshape(square, pruned.kernel_shape)),
+        rows=n_read,
+        active=ops.max(rows, axis=1) / n_written,
+    )
+
+
+def _split(x: Any, axis: int, groups: int) -> Any:
+    """Split an axis in two, of which the first numbers groups."""
+    shape = list(ops.shape(x))
+    axis %= len(shape)
+    return ops.reshape(x, (*shape[:axis], groups, x.shape[axis] // groups, *shape[axis + 1 :]))
+
+
+def _einsum_axes(layer: Any) -> tuple[str, str, str]:
+    """Return the axes of input, kernel and output of an einsum layer, with letters in place of an ellipsis."""
+    read, rest = layer.equation.split(",")
+    kernel, written = rest.split("->")
+    spare = "".join(letter for letter in ascii_letters if letter not in layer.equation)
+    ellipsis = spare[: len(layer.full_output_shape) - len(written.replace("...", ""))]
+    return read.replace("...", ellipsis), kernel, written.replace("...", ellipsis)
+
+
+def _follower(kernel: Kernel) -> Callable[[Any, Any], None] | None:
+    """Return the function that lets a bias go where all weights of its output have gone; None without a bias."""
+    layer, pruned = kernel.layer, kernel.quantizer.quantizer
+    quantizer = getattr(layer, "bq", None)
+    if quantizer is None:
+        return None
+    masked = quantizer.quantizer
+    place = _bias_place(kernel)
+    if not isinstance(masked, Masked):
+        raise UnsupportedError(
+            f"method '{pruned.method.method}' removes whole outputs of '{kernel.name}', and their biases would stay; "
+            "give the layer bq_conf=MaskedConfig(...) around the configuration of its bias quantiser"
+        )
+
+    def follow(alive: Any, active: Any) -> None:
+        value = ops.broadcast_to(place(alive), masked.alive.shape)
+        masked.alive.assign(ops.where(active, value, ops.convert_to_tensor(masked.alive)))
+
+    return follow
+
+
+def _bias_place(kernel: Kernel) -> Callable[[Any], Any]:
+    """Return the function that brings a value for each output (n_out,) into the shape of the bias, or one it fits."""
+    layer, pruned = kernel.layer, kernel.quantizer.quantizer
+    if not isinstance(layer, keras.layers.EinsumDense):
+        if tuple(layer.bias.shape) == (pruned.geometry.n_out,) and not hasattr(layer, "rkq"):
+            return lambda alive: alive
+        raise _no_place(kernel)
+    _, axes, written = _einsum_axes(layer)
+    outputs = [axes[axis] for axis in pruned.output_axes]
+    sizes = {axes[axis]: pruned.kernel_shape[axis] for axis in pruned.output_axes}
+    bias = written[len(written) - len(layer.bias.shape) :]
+    if not set(outputs) <= set(bias) or any(
+        sizes.get(letter, size) != size for letter, size in zip(bias, layer.bias.shape, strict=True)
+    ):
+        raise _no_place(kernel)
+    order = [outputs.index(letter) for letter in bias if letter in sizes]
+    shape = [sizes.get(letter, 1) for letter in bias]
+    return lambda alive: ops.reshape(
+        ops.transpose(ops.reshape(alive, [sizes[letter] for letter in outputs]), order), shape
+    )
+
+
+def _no_place(kernel: Kernel) -> UnsupportedError:
+    return UnsupportedError(
+        f"method '{_method(kernel).method}' removes whole outputs of '{kernel.name}', and its bias of shape "
+        f"{tuple(kernel.layer.bias.shape)} does not belong to them one by one; list the layer in prune.skip, or choose "
+        "another method"
+    )

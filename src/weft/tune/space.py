@@ -1,0 +1,61 @@
+"""The parameters of a tuning as a search space: a genotype is the value of each parameter, by name."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from weft.config import Categorical, Choice, Experiment, TuneConfig
+from weft.config.tune import EXHAUSTIVE, choices, count
+from weft.space.sampling import suggest
+
+if TYPE_CHECKING:
+    from optuna import Trial
+    from optuna.distributions import BaseDistribution
+
+
+class TuneSpace:
+    """The choices of section `tune`, as the search coordinator sees them."""
+
+    def __init__(self, experiment: Experiment) -> None:
+        assert experiment.tune is not None
+        self._choices = choices(experiment, experiment.tune)
+
+    @property
+    def size(self) -> int | None:
+        """How many combinations there are; None where they cannot be counted."""
+        counts = [count(choice) for choice in self._choices.values()]
+        return None if None in counts else math.prod(n for n in counts if n is not None)
+
+    def trials(self, config: TuneConfig) -> int:
+        """Return how many trials there are to be: a sampler that tries every combination ends when it has."""
+        return min(config.trials, self.size or config.trials) if config.sampler in EXHAUSTIVE else config.trials
+
+    def sample(self, trial: Trial) -> dict[str, Any]:
+        """Draw a value of each parameter."""
+        return {name: suggest(trial, name, choice) for name, choice in self._choices.items()}
+
+    def params_of(self, genotype: Mapping[str, Any]) -> dict[str, Any]:
+        """Return what the sampler has to draw: the values themselves."""
+        return {name: value for name, value in genotype.items() if not self._choices[name].fixed}
+
+    def key(self, genotype: Mapping[str, Any]) -> str:
+        """Return a hash that equal combinations share."""
+        return hashlib.sha256(json.dumps(genotype, sort_keys=True).encode()).hexdigest()[:12]
+
+    def distributions(self) -> dict[str, BaseDistribution]:
+        """Return Optuna's distributions of the parameters that have a choice."""
+        return {name: _distribution(choice) for name, choice in self._choices.items() if not choice.fixed}
+
+
+def _distribution(choice: Choice[Any]) -> BaseDistribution:
+    from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
+
+    if isinstance(choice, Categorical):
+        return CategoricalDistribution(choice.values)
+    if isinstance(choice.low, int) and isinstance(choice.high, int):
+        return IntDistribution(choice.low, choice.high, log=choice.log, step=choice.step or 1)
+    return FloatDistribution(choice.low, choice.high, log=choice.log, step=choice.step)

@@ -1,0 +1,117 @@
+"""Calibration: every range and sign from all rows, as HGQ2 traces them, on every backend."""
+
+from __future__ import annotations
+
+import hgq.layers
+import keras
+import numpy as np
+import pytest
+from hgq.utils import trace_minmax
+from keras import ops
+
+from weft.config.numbers import FixedNumbers, HgqNumbers, QuantizerSettings
+from weft.errors import DataError, ShapeError
+from weft.quantize import calibrate as module
+from weft.quantize import quantizers
+from weft.quantize.calibrate import calibrate
+
+pytestmark = pytest.mark.backends
+
+SATURATES = QuantizerSettings(overflow_mode="SAT")
+ROWS = np.random.default_rng(0).normal(0.5, 2, (700, 4)).astype("f")
+
+
+def dense(units, numbers, name, settings=quantizers.NONE, **kwargs):
+    return hgq.layers.QDense(
+        units,
+        kq_conf=quantizers.weight(numbers),
+        bq_conf=quantizers.bias(numbers),
+        iq_conf=quantizers.activation(numbers, settings),
+        beta0=quantizers.beta(numbers),
+        name=name,
+        **kwargs,
+    )
+
+
+def network(numbers, settings=quantizers.NONE):
+    keras.utils.set_random_seed(1)
+    layers = [dense(6, numbers, "one", settings, activation="relu"), dense(3, numbers, "two", settings)]
+    return keras.Sequential([keras.Input((4,)), *layers])
+
+
+def values(model):
+    return {v.path: ops.convert_to_numpy(v).copy() for v in model.variables}
+
+
+@pytest.mark.parametrize("numbers", [HgqNumbers(bits0=5), FixedNumbers()], ids=["hgq", "fixed"])
+def test_one_batch_gives_what_hgq2_traces(numbers):
+    ours, theirs = network(numbers), network(numbers)
+    calibrate(ours, ROWS)
+    trace_minmax(theirs, ROWS, batch_size=len(ROWS))
+    for one, two in zip(values(ours).values(), values(theirs).values(), strict=True):
+        np.testing.assert_array_equal(one, two)
+
+
+@pytest.mark.parametrize("numbers", [HgqNumbers(bits0=5), FixedNumbers()], ids=["hgq", "fixed"])
+@pytest.mark.parametrize("settings", [quantizers.NONE, SATURATES], ids=["wrap", "sat"])
+def test_no_calibrated_row_overflows_in_any_batch(numbers, settings, monkeypatch):
+    monkeypatch.setattr(module, "_ROWS", 64)
+    rows = ROWS * np.linspace(0.1, 20, len(ROWS))[:, None].astype("f")
+    model = network(numbers, settings)
+    calibrate(model, rows)
+    x = rows
+    for layer in model.layers:
+        read = ops.convert_to_numpy(layer.iq(x))
+        step = 2.0 ** -np.broadcast_to(ops.convert_to_numpy(layer.iq.quantizer.f), (1, x.shape[1]))
+        assert (np.abs(read - x) <= step / 2).all(), layer.name
+        x = ops.convert_to_numpy(layer(x))
+
+
+def test_the_sign_goes_only_where_no_negative_value_was_seen():
+    rows = np.abs(ROWS)
+    rows[3, 1] = -0.5
+    model = network(HgqNumbers(bits0=6))
+    calibrate(model, rows)
+    assert ops.convert_to_numpy(model.layers[0].iq.quantizer.k).ravel().tolist() == [0, 1, 0, 0]
+    assert ops.convert_to_numpy(model.layers[1].iq.quantizer.k).ravel().tolist() == [0] * 6
+
+
+def test_old_ranges_are_forgotten_and_weights_and_widths_stay():
+    model = network(HgqNumbers(bits0=5), SATURATES)
+    calibrate(model, 1000 * ROWS)
+    before = values(model)
+    calibrate(model, ROWS)
+    after = values(model)
+    kept = [path for path in before if path.rsplit("/", 1)[-1] in ("kernel", "f", "b", "beta", "i_decay_speed")]
+    assert len(kept) > 8
+    for path in kept:
+        np.testing.assert_array_equal(before[path], after[path], err_msg=path)
+    assert float(ops.max(model.layers[0].iq.quantizer.i)) < 5
+
+
+def test_given_ranges_are_left_alone():
+    model = network(FixedNumbers(integer_bits=3))
+    before = [ops.convert_to_numpy(layer.iq.quantizer.i) for layer in model.layers]
+    calibrate(model, 1000 * ROWS)
+    for layer, i in zip(model.layers, before, strict=True):
+        np.testing.assert_array_equal(ops.convert_to_numpy(layer.iq.quantizer.i), i)
+
+
+def two_inputs():
+    numbers = HgqNumbers(bits0=5)
+    inputs = {"a": keras.Input((4,), name="a"), "b": keras.Input((2,), name="b")}
+    x = keras.layers.Concatenate()([dense(3, numbers, "one")(inputs["a"]), inputs["b"]])
+    return keras.Model(inputs, dense(2, numbers, "two")(x))
+
+
+def test_a_model_with_several_inputs_takes_one_array_each():
+    model = two_inputs()
+    calibrate(model, {"a": ROWS, "b": 100 * ROWS[:, :2]})
+    assert ops.convert_to_numpy(model.get_layer("two").iq.quantizer.i).ravel()[3:].min() > 6
+
+
+def test_bad_rows_are_refused():
+    with pytest.raises(DataError, match="calibration needs at least one row, and got none"):
+        calibrate(network(FixedNumbers()), ROWS[:0])
+    with pytest.raises(ShapeError, match="as many rows of every input; got 3, 700"):
+        calibrate(two_inputs(), {"a": ROWS, "b": ROWS[:3, :2]})
