@@ -73,7 +73,9 @@ def test_the_threshold_lies_midway_between_pruned_and_kept(case):
 
 def test_masks_of_equal_weights_keep_the_first_of_each_group():
     ones = np.ones((2, 8), np.float32)
-    np.testing.assert_array_equal(array(keep_largest(tensor(ones.reshape(-1, 4)), 2)).reshape(2, 8), [[1, 1, 0, 0] * 2] * 2)
+    np.testing.assert_array_equal(
+        array(keep_largest(tensor(ones.reshape(-1, 4)), 2)).reshape(2, 8), [[1, 1, 0, 0] * 2] * 2
+    )
 
 
 @pytest.mark.parametrize("method", [Pdp, Wanda])

@@ -59,7 +59,9 @@ def test_weights_are_multiplied_by_the_soft_mask(w, share, temperature):
     used, alive = method.apply(tensor(w), state(share), LAST)
     mask = soft_mask(w, to_prune(share, w.size), temperature)
     clear = np.abs(mask - 0.5) > 0.02  # where float32 leaves no doubt
-    np.testing.assert_allclose(array(used)[clear], (w * mask)[clear], rtol=1e-3, atol=2e-2 if temperature < 1e-3 else 1e-5)
+    np.testing.assert_allclose(
+        array(used)[clear], (w * mask)[clear], rtol=1e-3, atol=2e-2 if temperature < 1e-3 else 1e-5
+    )
     np.testing.assert_array_equal(array(alive)[clear], (mask >= 0.5)[clear])
 
 
@@ -184,7 +186,10 @@ def test_the_share_begins_as_the_sparsity():
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
-        ({"granularity": "row", "n": 2, "m": 4}, "granularity: row removes whole outputs, n and m do not; got n=2, m=4"),
+        (
+            {"granularity": "row", "n": 2, "m": 4},
+            "granularity: row removes whole outputs, n and m do not; got n=2, m=4",
+        ),
         ({"granularity": "channel"}, "Input should be 'weight' or 'row'"),
         ({"epsilon": 0.0}, "greater than 0"),
         ({"epsilon": 1.5}, "less than or equal to 1"),

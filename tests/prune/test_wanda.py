@@ -183,7 +183,10 @@ def test_a_sparsity_that_leaves_an_output_nothing_is_refused():
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
-        ({"budget": "global", "n": 2, "m": 4}, "budget: global shares out a sparsity, n and m leave none; got n=2, m=4"),
+        (
+            {"budget": "global", "n": 2, "m": 4},
+            "budget: global shares out a sparsity, n and m leave none; got n=2, m=4",
+        ),
         ({"budget": "layer"}, "Input should be 'uniform' or 'global'"),
         ({"t_delta": 0}, "greater than or equal to 1"),
         ({"t_start": -1}, "greater than or equal to 0"),

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from weft.atomic import write_text
-from weft.compress import budget, fixed, hgq, imp
+from weft.compress import budget, fit_recipe, fixed, hgq, imp
 from weft.compress.finalize import assign, finalize
 from weft.compress.network import Network
 from weft.compress.outcome import choose
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from weft.space.architecture import Architecture
     from weft.space.model import Weights
 
-RECIPES = {"hgq": hgq.run, "fixed": fixed.run, "imp": imp.run, "budget": budget.run}
+RECIPES = {"hgq": hgq.run, "fixed": fixed.run, "imp": imp.run, "fitcompress": fit_recipe.run, "budget": budget.run}
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ from weft.config.compress import (
     BudgetCompression,
     CompressConfig,
     EbopsTarget,
+    FitCompression,
     FixedCompression,
     HgqCompression,
     ImpCompression,
@@ -44,8 +45,8 @@ from weft.config.training import (
     Schedule,
     TrainingConfig,
 )
-from weft.section import Section
 from weft.config.tune import TuneConfig
+from weft.section import Section
 
 __all__ = [
     "MIGRATIONS",
@@ -67,6 +68,7 @@ __all__ = [
     "Experiment",
     "FilesConfig",
     "FirmwareConfig",
+    "FitCompression",
     "FixedCompression",
     "FixedQuantization",
     "FloatQuantization",

@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field, Tag, model_validator
 
 from weft.config.document import parse
+from weft.config.fitcompress import FitCompressConfig
 from weft.config.space import Bits, Granularity, Positive
 from weft.config.stages import StagesConfig
 from weft.config.training import CosineSchedule, Loss, Metric, Schedule, TrainingConfig
@@ -149,6 +150,38 @@ class ImpCompression(TrainingConfig):
     warm_start: bool = Field(default=True, description="Whether training goes on from the weights of the search.")
 
 
+class FitCompression(StagesConfig):
+    """FITCompress: pretrain in float, search widths and masks that reach a goal, then train with both fixed."""
+
+    recipe: Literal["fitcompress"] = Field(default="fitcompress", description="The recipe.")
+    search: FitCompressConfig = Field(description="The goal, and what the search may choose from.")
+    granularity: Granularity = Field(
+        default="channel", description="What shares one format: a tensor, a channel or a weight."
+    )
+    io_bits: Bits = Field(default=16, description="Width of the network's inputs and outputs, in bits.")
+    pretrain_epochs: int = Field(default=50, ge=0, description="Epochs in float before the search.")
+    epochs: int = Field(default=300, ge=1, description="Epochs with widths and masks fixed.")
+    learning_rate: float = Field(default=1e-3, gt=0, description="Learning rate at the start of training, > 0.")
+    weight_limit: float = Field(default=1.0, gt=0, description="Largest magnitude of a weight while it pretrains.")
+    keep: int = Field(default=1, ge=1, description="Designs kept of each design that was picked.")
+    warm_start: bool = Field(default=True, description="Whether training goes on from the weights of the search.")
+
+    @model_validator(mode="after")
+    def _the_search_decides(self) -> FitCompression:
+        alien = {"prune": None, "rounds": 1, "finetune_epochs": 0, "rewind": "never"}
+        refuse(
+            [
+                (
+                    (name,),
+                    f"has no place here: the search finds the masks, once; leave it out, got {getattr(self, name)}",
+                )
+                for name, default in alien.items()
+                if getattr(self, name) != default
+            ]
+        )
+        return self
+
+
 class BudgetCompression(Section):
     """The best metric that fits a budget: widths are learnt (HGQ), and a controller finds the price of a bit."""
 
@@ -171,13 +204,13 @@ class BudgetCompression(Section):
 
 
 _Compression = Annotated[
-    NoCompression | HgqCompression | FixedCompression | ImpCompression | BudgetCompression,
+    NoCompression | HgqCompression | FixedCompression | ImpCompression | FitCompression | BudgetCompression,
     Field(discriminator="recipe"),
 ]
 
 RECIPES = Path(__file__).parent / "recipes"
 
-BASE_RECIPES = ("none", "hgq", "fixed", "imp", "budget")
+BASE_RECIPES = ("none", "hgq", "fixed", "imp", "fitcompress", "budget")
 
 
 def expand(value: Any) -> Any:

@@ -31,7 +31,7 @@ def magnitudes(w: Tensor, size: int) -> Tensor:
     """Return the root mean square of each `size` consecutive weights, the last ones filled up with 0, (groups,)."""
     flat = ops.reshape(w, (-1,))
     if size == 1:
-        return ops.abs(flat)
+        return flat * ops.stop_gradient(ops.sign(flat))  # |w|, whose gradient at 0 is 0 on every backend
     filled = ops.pad(flat, ((0, -flat.shape[0] % size),))
     return ops.sqrt(ops.maximum(ops.mean(ops.reshape(filled, (-1, size)) ** 2, axis=1), TINY))
 
