@@ -2,8 +2,8 @@
 
 Two cases: S, a float 24-64-64-32-32-32-32-5 network with batch normalisation, dropout and L1 at batch 128, and Q, an
 HGQ 16-64-32-32-5 network at batch 1024. Every contender is one process, all on the same core; they take turns, one
-chunk each, and a ratio is the median over rounds of the ratio within a round. Compilation is in the warm-up and shown apart. The
-weights of weft and of `fit` on JAX are compared after the warm-up: the difference has to be 0.
+chunk each, and a ratio is the median over rounds of the ratio within a round. Compilation is in the warm-up and shown
+apart. The weights of weft and of `fit` on JAX are compared after the warm-up: the difference has to be 0.
 
     python benchmarks/engine.py [--rounds 9] [--torch PYTHON] [--pquant PYTHON]
 

@@ -19,7 +19,6 @@ from weft.compress._fisher import LEAST_DRAWS, FisherMeter
 from weft.compress._products import float_kernels
 from weft.compress.fitcompress import Found, fitcompress, kernel_cost, round_kernel, weights_within
 from weft.config.fitcompress import FitCompressConfig, Goal
-from weft.cost.bops import dense_bops
 from weft.errors import BudgetError, DataError, ShapeError, UnsupportedError
 
 pytestmark = pytest.mark.backends
@@ -69,9 +68,9 @@ def test_every_product_is_counted_once_and_padding_is_none(case):
     (kernel,) = float_kernels(model, np.zeros((1, *shape), np.float32))
     expected = brute_products(layer, shape)
     np.testing.assert_array_equal(kernel.products, expected)
-    assert kernel.n_in * kernel.n_out == expected.size
     if case != "einsum that sums an axis away":
-        assert kernel.positions * kernel.n_out == math.prod(model.output_shape[1:])
+        n_out = math.prod(kernel.shape[axis] for axis in kernel.output_axes)
+        assert kernel.positions * n_out == math.prod(model.output_shape[1:])
 
 
 def test_kernels_are_found_in_branches_attention_nested_and_shared_layers_and_named_by_place():
@@ -88,8 +87,8 @@ def test_kernels_are_found_in_branches_attention_nested_and_shared_layers_and_na
     }  # fmt: skip
     assert (found["shared"].products == 2 * 5).all()
     assert (found["attention/query"].products == 5).all()
-    assert found["attention/query"].n_in == 4
-    assert found["attention/attention_output"].n_in == 6
+    assert found["attention/query"].output_axes == (1, 2)
+    assert found["attention/attention_output"].output_axes == (2,)
     assert {
         k.name for k in float_kernels(model, np.zeros((1, 5, 4)), only=["att*", "inner/*"], skip=["inner*"])
     } == set(inside)
@@ -152,17 +151,16 @@ def test_costs_of_a_convolution_equal_those_counted_product_by_product(w, bits, 
     model, _ = one_layer(lambda: kl.Conv1D(2, 3, padding="same", strides=2), (6, 2))
     (kernel,) = float_kernels(model, np.zeros((1, 6, 2), np.float32))
     w = round_kernel(w, bits)
-    ebops = 0
+    ebops = bops = 0
     for position in range(3):
         for tap, channel, output in itertools.product(range(3), range(2), range(2)):
             read = 2 * position + tap  # an even input gives all padding, one value, to the right
             if 0 <= read < 6:
                 ebops += significant(w[tap, channel, output]) * (input_bits - k)
+                bops += bits * input_bits * int(w[tap, channel, output] != 0)
     assert kernel_cost("ebops", kernel, w, bits, input_bits, k) == ebops
-    alive = sum(v != 0 for v in w.ravel())
-    assert kernel_cost("bytes", kernel, w, bits, input_bits, k) == alive * bits / 8
-    each = alive / 12 * bits * input_bits + bits + input_bits + math.log2(6)
-    assert kernel_cost("bops", kernel, w, bits, input_bits, k) == pytest.approx(3 * 6 * 2 * each)
+    assert kernel_cost("bops_ratio", kernel, w, bits, input_bits, k) == bops
+    assert kernel_cost("bytes", kernel, w, bits, input_bits, k) == sum(v != 0 for v in w.ravel()) * bits / 8
 
 
 # Fisher information
@@ -352,9 +350,8 @@ def recount(model, x, found: Found, kind: str) -> float:
         elif kind == "bytes":
             total += np.count_nonzero(w) * bits / 8
         else:
-            sparsity = 1 - np.count_nonzero(w) / w.size
-            total += kernel.positions * dense_bops(kernel.n_in, kernel.n_out, bits, read, sparsity)
-            whole += kernel.positions * dense_bops(kernel.n_in, kernel.n_out, 32, 32)
+            total += float(((w != 0) * kernel.products).sum()) * bits * read
+            whole += float(kernel.products.sum()) * 32 * 32
     return total / whole if kind == "bops_ratio" else total
 
 
@@ -378,7 +375,7 @@ def everything():
 
 @pytest.mark.parametrize(
     ("goal", "granularity"),
-    [({"ebops": 12_000}, "tensor"), ({"bops_ratio": 0.03}, "tensor"), ({"bytes": 60}, "channel")],
+    [({"ebops": 12_000}, "tensor"), ({"bops_ratio": 0.01}, "tensor"), ({"bytes": 60}, "channel")],
 )
 def test_every_goal_is_met_by_every_kind_of_layer_at_the_rate_that_is_said(everything, goal, granularity):
     model, x, y = everything

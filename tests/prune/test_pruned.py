@@ -33,8 +33,16 @@ from weft.prune.magnitude import Magnitude
 from weft.quantize.kernels import pruned_kernels
 from weft.quantize.observe import observe
 from weft.quantize.pruned import FINETUNE, PRETRAIN, TRAIN, Masked, MaskedConfig, Pruned, PrunedConfig
+from weft.train.engine import use_compilation_cache
 
 pytestmark = pytest.mark.backends
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _compiled_once():
+    """Keep what JAX compiles, operation by operation and shape by shape, where `WEFT_TEST_CACHE` says."""
+    if keras.backend.backend() == "jax":
+        use_compilation_cache()
 
 
 class Spy(Method):
@@ -91,24 +99,23 @@ def recurrent(method: Method) -> QGRU:
 
 LAYERS: dict[str, tuple[tuple[int, ...], Callable[[Method], Callable[[Any], Any]]]] = {
     "dense": ((6,), lambda m: QDense(4, **pruned(m))),
-    "dense of a sequence": ((3, 6), lambda m: QDense(4, **pruned(m))),
-    "einsum": ((3, 6), lambda m: QEinsumDense("abc,cde->abde", (3, 2, 4), bias_axes="de", **pruned(m, (1, 2)))),
-    "einsum ellipsis": ((3, 6), lambda m: QEinsumDense("...x,xy->...y", 4, bias_axes="y", **pruned(m))),
-    "einsum per place": ((3, 6), lambda m: QEinsumDense("abc,bcd->adb", (4, 3), bias_axes="db", **pruned(m, (2, 0)))),
+    "dense of a sequence": ((4, 6), lambda m: QDense(4, **pruned(m))),
+    "einsum": ((4, 6), lambda m: QEinsumDense("abc,cde->abde", (4, 2, 4), bias_axes="de", **pruned(m, (1, 2)))),
+    "einsum ellipsis": ((4, 6), lambda m: QEinsumDense("...x,xy->...y", 4, bias_axes="y", **pruned(m))),
+    "einsum per place": ((4, 6), lambda m: QEinsumDense("abc,bcd->adb", (2, 4), bias_axes="db", **pruned(m, (2, 0)))),
     "einsum batchnorm": ((6,), lambda m: QEinsumDenseBatchnorm("ab,bc->ac", (4,), bias_axes="c", **pruned(m))),
-    "conv1d": ((7, 2), lambda m: QConv1D(4, 3, strides=2, **pruned(m, n_taps=1))),
-    "conv2d": ((5, 4, 3), lambda m: QConv2D(4, (3, 2), strides=2, **pruned(m, n_taps=2))),
-    "conv2d in groups": ((4, 4, 4), lambda m: QConv2D(6, 2, groups=2, **pruned(m, n_taps=2))),
-    "conv3d": ((3, 3, 3, 2), lambda m: QConv3D(4, 2, padding="same", **pruned(m, n_taps=3))),
+    "conv1d": ((4, 6), lambda m: QConv1D(4, 3, strides=2, padding="same", **pruned(m, n_taps=1))),
+    "conv2d in groups": ((4, 3, 4), lambda m: QConv2D(6, (2, 3), groups=2, **pruned(m, n_taps=2))),
+    "conv3d": ((3, 2, 2, 2), lambda m: QConv3D(4, (2, 1, 2), **pruned(m, n_taps=3))),
 }
+"""Input shapes (sizes recur, since every new one is compiled) and layers."""
 MORE = {"attention": ((4, 6), attention), "gru": ((4, 6), recurrent)}
 METHODS = [Magnitude(), AutoSparse(), Cs(), Dst(granularity="row")]
 
-each_method = pytest.mark.parametrize("method", METHODS, ids=lambda m: m.method)
 each = pytest.mark.parametrize(
     ("layer", "method"),
     [("dense", method) for method in METHODS]
-    + list(zip(["einsum", "conv1d", "conv2d in groups", "conv3d", "attention", "gru"], METHODS * 2, strict=False)),
+    + list(zip(["einsum", "conv1d", "conv2d in groups", "attention", "gru"], METHODS * 2, strict=False)),
     ids=lambda value: getattr(value, "method", value),
 )
 """Every method under a dense layer, and every kind of layer around some method."""
@@ -211,8 +218,8 @@ def test_rows_of_the_matrix_are_the_outputs_of_the_layer(layer):
 
 
 def test_columns_of_a_convolution_run_over_taps_then_channels():
-    model, _ = build("conv2d", Magnitude())
-    (wrapper,) = wrappers(model)
+    wrapper = pruned(Magnitude(), n_taps=2)["kq_conf"].get_quantizer()
+    wrapper.build((3, 2, 3, 4))
     assert wrapper.geometry == Geometry(n_out=4, n_in=3, taps=(3, 2))
     kernel = np.arange(72, dtype=np.float32).reshape(3, 2, 3, 4)
     matrix = number(wrapper.matrix(keras.ops.convert_to_tensor(kernel)))
@@ -220,7 +227,7 @@ def test_columns_of_a_convolution_run_over_taps_then_channels():
         assert matrix[out, (row * 2 + col) * 3 + channel] == kernel[row, col, channel, out]
 
 
-@pytest.mark.parametrize("layer", ["dense", "einsum", "einsum batchnorm", "conv2d", *MORE])
+@pytest.mark.parametrize("layer", ["dense", "einsum batchnorm", "conv2d in groups", *MORE])
 def test_before_pruning_the_layer_is_the_one_without_it(layer):
     model, x = build(layer, Dst())
     reference = plain(layer)
@@ -291,9 +298,8 @@ def test_hardening_goes_on_with_what_was_trained(layer, method):
     np.testing.assert_allclose(number(model(x)), before, atol=1e-6)
 
 
-@each_method
-def test_a_step_moves_kernel_and_method(method):
-    model, x = build("dense", method)
+def test_a_step_moves_kernel_and_method():
+    model, x = build("dense", Cs())
     model.compile(keras.optimizers.SGD(0.1), "mse")
     set_stage(model, TRAIN)
     shake(model)
@@ -501,7 +507,7 @@ def test_activation_pruning_works_in_the_compiled_step_and_is_reproducible():
 # Biases of dead outputs
 
 
-@pytest.mark.parametrize("layer", ["dense", "dense of a sequence", "einsum", "conv1d", "conv2d in groups", "conv3d"])
+@pytest.mark.parametrize("layer", ["dense", "dense of a sequence", "einsum", "conv1d", "conv2d in groups"])
 def test_the_bias_of_a_dead_output_dies_with_it(layer, tmp_path):
     model, x = build(layer, ActivationPruning(threshold=0.2, t_start=0, t_delta=1))
     observe(model)
@@ -536,10 +542,10 @@ def test_a_bias_follows_its_outputs_in_the_order_of_the_layer():
     observe(model)
     set_stage(model, TRAIN)
     (wrapper,) = wrappers(model)
-    rows = np.random.default_rng(0).integers(0, 2, (12, 1))
+    rows = np.random.default_rng(0).integers(0, 2, (8, 1))
     wrapper.slots["mask"].assign(rows)
     y = number(model(x, training=True))
-    np.testing.assert_array_equal((y == 0).all(axis=0), rows.reshape(4, 3) == 0)
+    np.testing.assert_array_equal((y == 0).all(axis=0), rows.reshape(2, 4) == 0)
 
 
 def test_hardening_takes_the_bias_along():

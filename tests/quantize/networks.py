@@ -48,11 +48,13 @@ def vision() -> keras.Model:
     y = L.DepthwiseConv2D(3, padding="same", activation="relu", name="depthwise")(x)
     y = L.SeparableConv2D(4, 3, padding="same", depth_multiplier=2, name="separable")(y)
     x = L.Add(name="residual")([x, y])
-    x = L.MaxPooling2D(name="largest")(x)
+    x = L.MaxPooling2D(2, name="largest")(x)
     x = L.ZeroPadding2D(1, name="padded")(x)
     x = L.Cropping2D(1, name="cropped")(x)
     x = L.Conv2D(4, 1, groups=2, use_bias=False, name="groups")(L.UpSampling2D(name="larger")(x))
-    head = keras.Sequential([keras.Input((6, 6, 4)), L.AveragePooling2D(name="mean"), L.Flatten(name="flat")], name="head")
+    head = keras.Sequential(
+        [keras.Input((6, 6, 4)), L.AveragePooling2D(2, name="mean"), L.Flatten(name="flat")], name="head"
+    )
     x = L.Dense(3, activation="softmax", name="classes")(head(x))
     return keras.Model(inputs, x, name="vision")
 
@@ -61,10 +63,10 @@ def volumes() -> keras.Model:
     """Convolutions of one and three dimensions, and pooling of everything."""
     inputs = [keras.Input((3, 3, 3, 2), name="volume"), keras.Input((6, 2), name="series")]
     x = L.Conv3D(2, 2, name="conv3")(inputs[0])
-    x = [L.GlobalAveragePooling3D(name="means")(x), L.Flatten()(L.MaxPooling3D(name="pool3")(x))]
+    x = [L.GlobalAveragePooling3D(name="means")(x), L.Flatten()(L.MaxPooling3D(2, name="pool3")(x))]
     y = L.Conv1D(3, 2, padding="causal", dilation_rate=2, name="causal")(inputs[1])
     y = L.SeparableConv1D(3, 2, activation="tanh", name="separable1")(L.DepthwiseConv1D(2, name="depthwise1")(y))
-    y = [L.GlobalMaxPooling1D(name="tops")(y), L.Flatten()(L.AveragePooling1D(name="pool1")(y))]
+    y = [L.GlobalMaxPooling1D(name="tops")(y), L.Flatten()(L.AveragePooling1D(2, name="pool1")(y))]
     return keras.Model(inputs, {"x": L.Concatenate(name="xs")(x), "y": L.Concatenate(name="ys")(y)}, name="volumes")
 
 

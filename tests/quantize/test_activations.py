@@ -123,7 +123,9 @@ def test_float_numbers_leave_every_function_as_it_is():
 
 
 def test_settings_reach_the_quantisers():
-    its = LayerSettings(input=QuantizerSettings(bits=7, integer_bits=3), table=QuantizerSettings(bits=9, integer_bits=1))
+    its = LayerSettings(
+        input=QuantizerSettings(bits=7, integer_bits=3), table=QuantizerSettings(bits=9, integer_bits=1)
+    )
     for numbers in (FixedNumbers(), FloatNumbers()):
         layer = activation_layer("tanh", numbers, its)
         layer.build((None, 3))

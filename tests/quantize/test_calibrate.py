@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import hgq.layers
 import keras
 import numpy as np
@@ -10,10 +12,11 @@ from hgq.utils import trace_minmax
 from keras import ops
 
 from weft.config.numbers import FixedNumbers, HgqNumbers, QuantizerSettings
-from weft.errors import DataError, ShapeError
+from weft.errors import ConfigError, DataError, ShapeError
 from weft.quantize import calibrate as module
 from weft.quantize import quantizers
 from weft.quantize.calibrate import calibrate
+from weft.quantize.ptq import quantize_after_training
 
 pytestmark = pytest.mark.backends
 
@@ -115,3 +118,47 @@ def test_bad_rows_are_refused():
         calibrate(network(FixedNumbers()), ROWS[:0])
     with pytest.raises(ShapeError, match="as many rows of every input; got 3, 700"):
         calibrate(two_inputs(), {"a": ROWS, "b": ROWS[:3, :2]})
+
+
+# Quantisation after training.
+
+
+def float_model():
+    keras.utils.set_random_seed(1)
+    layers = [keras.layers.Dense(6, activation="relu"), keras.layers.BatchNormalization(), keras.layers.Dense(3)]
+    model = keras.Sequential([keras.Input((4,)), *layers])
+    model(ROWS, training=True)
+    model.layers[0].bias.assign([3.0, -0.001, 0.2, 0, -2, 0.7])
+    return model
+
+
+def test_quantisation_after_training_comes_nearer_with_every_bit_and_leaves_the_model_alone():
+    model = float_model()
+    expected, before = ops.convert_to_numpy(model(ROWS)), values(model)
+    errors = []
+    for bits in (4, 8, 12, 16):
+        quantized = quantize_after_training(model, ROWS, FixedNumbers(total_bits=bits))
+        errors.append(float(np.abs(ops.convert_to_numpy(quantized(ROWS)) - expected).max() / np.abs(expected).max()))
+    assert all(fine < coarse / 5 for coarse, fine in itertools.pairwise(errors))
+    assert errors[-1] < 1e-3
+    for path, value in values(model).items():
+        np.testing.assert_array_equal(value, before[path])
+
+
+@pytest.mark.parametrize("scale", [1e-4, 1.0, 1e4])
+def test_no_bit_is_wasted_on_the_magnitude_of_the_data(scale):
+    model = float_model()
+    rows = ROWS * np.float32(scale)
+    model.layers[0].kernel.assign(ops.convert_to_numpy(model.layers[0].kernel) / scale)
+    quantized = quantize_after_training(model, rows, FixedNumbers(total_bits=10, io_bits=10))
+    expected = ops.convert_to_numpy(model(rows))
+    np.testing.assert_allclose(
+        ops.convert_to_numpy(quantized(rows)), expected, rtol=0, atol=0.02 * np.abs(expected).max()
+    )
+
+
+def test_widths_that_are_learned_need_training():
+    with pytest.raises(
+        ConfigError, match=r"cannot quantise after training with numbers of mode 'hgq', .* FixedNumbers"
+    ):
+        quantize_after_training(float_model(), ROWS, HgqNumbers())

@@ -13,7 +13,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-
 from typer.testing import CliRunner
 
 from tests.run.conftest import environment, weft
@@ -45,7 +44,7 @@ tune:
   population: 2
   objectives: [accuracy, ebops]
   constraints: {ebops: "<= 100000"}
-  workers: 2
+  workers: 1
   parameters:
     compress.beta.from: [1e-6, 1e-4]
     compress.beta.to: [1e-5, 1e-3]
@@ -78,7 +77,7 @@ def place(tmp_path_factory) -> Path:
     os.killpg(process.pid, signal.SIGKILL)
     process.wait()
     (place / "before.json").write_text(json.dumps(finished_trials(place / "tune")))
-    done = weft(*command, "--set", "tune.workers=1", "--json", cwd=place)
+    done = weft(*command, "--set", "tune.workers=2", "--json", cwd=place)
     assert done.returncode == 0, done.stderr
     (place / "stdout.json").write_text(done.stdout)
     (place / "stderr.txt").write_text(done.stderr)
@@ -344,24 +343,25 @@ def test_a_front_is_printed_as_a_table_with_units(place, monkeypatch):
 
 def test_constraints_that_no_trial_meets_end_with_the_closest_and_what_it_misses(tmp_path):
     found = study(tmp_path, experiment(LISTS, sampler="grid", constraints='{ebops: "<= 300"}'))
-    with pytest.raises(BudgetError, match=r"none of 6 trials meets the constraints; the closest, trial \d, misses ebops "
-                       r"<= 300 with 400; loosen tune\.constraints, widen tune\.parameters"):  # fmt: skip
+    said = (
+        r"none of 6 trials meets the constraints; the closest, trial \d, misses ebops <= 300 with 400; "
+        r"loosen tune\.constraints, widen tune\.parameters"
+    )
+    with pytest.raises(BudgetError, match=said):
         require_best(found.results, tmp_path)
     assert best_of(found.results) is None
 
 
 def test_a_tuning_without_a_complete_trial_says_why(tmp_path):
     found = study(tmp_path, experiment({**LISTS, "compress.bits0": "[5]"}, sampler="grid"), {"invalid": 5})
-    with pytest.raises(
-        RunError, match=r"none of 2 trials is complete; their reasons are in .*:\n  2 x bits0: not to my"
-    ):
+    with pytest.raises(RunError, match=r"none of 2 trials is complete; their reasons are in .*:\n  2 x bits0: not to"):
         require_best(found.results, tmp_path)
 
 
 def test_the_best_of_several_objectives_is_the_knee_and_of_one_the_best(tmp_path):
     several = study(tmp_path / "two", experiment(LISTS, sampler="grid")).results
     one = study(tmp_path / "one", experiment(LISTS, sampler="grid", objectives="[accuracy]")).results
-    trial, reason = best_of(one)
-    assert trial.value("accuracy") == max(trial.value("accuracy") for trial in one.trials)
+    best = max(trial.value("accuracy") for trial in one.trials)
+    assert best_of(one)[0].value("accuracy") == best
     assert best_of(several)[0] in several.front()
     assert best_of(several)[1].startswith("knee of accuracy, ebops")

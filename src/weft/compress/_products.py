@@ -11,7 +11,6 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from fnmatch import fnmatchcase
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
 
@@ -51,18 +50,6 @@ class FloatKernel:
         """Shape of the kernel."""
         return tuple(int(size) for size in self.variable.shape)
 
-    @property
-    def n_in(self) -> int:
-        """Weights that one output reads."""
-        rank = len(self.shape)
-        outputs = {axis % rank for axis in self.output_axes}
-        return math.prod(size for axis, size in enumerate(self.shape) if axis not in outputs)
-
-    @property
-    def n_out(self) -> int:
-        """Outputs at one position."""
-        return math.prod(self.shape) // self.n_in
-
     @cached_property
     def positions(self) -> int:
         """How often the whole kernel is applied in one inference, padding counted as if it were data."""
@@ -82,17 +69,25 @@ def float_kernels(
     Args:
         model: A built Sequential or functional model, not quantised.
         inputs: One batch of inputs, of any size.
-        only: Units to take kernels from, by name or pattern.
-        skip: Units to leave out, by name or pattern.
+        only: Units to take kernels from, by name, place or pattern.
+        skip: Units to leave out, by name, place or pattern.
+
+    Warns:
+        NoEffectWarning: A pattern matches no unit with a kernel.
 
     Raises:
         UnsupportedError: The products of a chosen unit are not known, or the model has no graph.
     """
     from weft.quantize.graph import walk
+    from weft.quantize.selection import matches, warn_of_unmatched
 
     found: dict[int, Callable[[tuple[Shape, ...]], FloatKernel]] = {}
-    for call in walk(model):
-        if _chosen(call.place, only) and not _chosen(call.place, skip):
+    units = {call.place: call for call in walk(model) if any(map(_has_kernel, _inside(call.operation)))}
+    for patterns, what in ((only, "only"), (skip, "skip")):
+        warn_of_unmatched(patterns, units, what, stacklevel=3)
+    for call in units.values():
+        chosen, left_out = (any(matches(p, call.place) for p in patterns) for patterns in (only, skip))
+        if chosen and not left_out:
             for layer in _layers(call.operation):
                 name = call.place + layer.path.removeprefix(call.operation.path)
                 kernel = next(v for v in layer._trainable_variables if v.path.endswith("kernel"))
@@ -139,29 +134,29 @@ def _shapes_through(model: keras.Model, inputs: Any) -> None:
     jax.eval_shape(partial(model, training=False), inputs)
 
 
-def _layers(operation: Any) -> list[keras.Layer]:
-    """Return the layers with kernels of one operation of a graph: itself, or those of an attention layer."""
+def _inside(operation: Any) -> list[keras.Layer]:
     import keras
 
-    if not isinstance(operation, keras.Layer):
-        return []
-    layers = [layer for layer in operation._flatten_layers() if _has_kernel(layer)]
-    known = operation in layers or isinstance(operation, keras.layers.MultiHeadAttention)
-    if layers and not (known and all(map(_kind, layers))):
-        raise UnsupportedError(
-            f"the products of layer '{operation.name}' ({type(operation).__name__}) are not known: weft counts those "
-            "of float Dense, EinsumDense, Conv1D to Conv3D, DepthwiseConv1D and 2D and MultiHeadAttention layers; "
-            f"write the model with these, or leave the layer out with skip: ['{operation.name}']"
-        )
-    return layers
+    return operation._flatten_layers() if isinstance(operation, keras.Layer) else []
 
 
 def _has_kernel(layer: keras.Layer) -> bool:
     return any(variable.path.endswith("kernel") for variable in layer._trainable_variables)
 
 
-def _chosen(path: str, patterns: Sequence[str]) -> bool:
-    return any(fnmatchcase(path, pattern) for pattern in patterns)
+def _layers(operation: Any) -> list[keras.Layer]:
+    """Return the layers with kernels of one operation of a graph: itself, or those of an attention layer."""
+    import keras
+
+    layers = [layer for layer in _inside(operation) if _has_kernel(layer)]
+    known = operation in layers or isinstance(operation, keras.layers.MultiHeadAttention)
+    if not (known and all(map(_kind, layers))):
+        raise UnsupportedError(
+            f"the products of layer '{operation.name}' ({type(operation).__name__}) are not known: weft counts those "
+            "of float Dense, EinsumDense, Conv1D to Conv3D, DepthwiseConv1D and 2D and MultiHeadAttention layers; "
+            f"write the model with these, or leave the layer out with skip: ['{operation.name}']"
+        )
+    return layers
 
 
 def _kind(layer: keras.Layer) -> str | None:

@@ -30,7 +30,6 @@ from weft.compress._fisher import Batch, Fisher, FisherMeter
 from weft.compress._products import FloatKernel, float_kernels
 from weft.config.fitcompress import FitCompressConfig, Goal, GoalKind
 from weft.config.numbers import Granularity, LayerSettings, QuantizerSettings
-from weft.cost.bops import dense_bops
 from weft.cost.ebops import significant_bits
 from weft.errors import BudgetError, DataError, ShapeError
 from weft.types import Progress, Tensor, no_progress
@@ -171,24 +170,24 @@ def round_kernel(kernel: np.ndarray, bits: int, group_axes: Sequence[int] | None
 
 
 def kernel_cost(kind: GoalKind, kernel: FloatKernel, weights: np.ndarray, bits: int, input_bits: int, k: int) -> float:
-    """Return what one kernel costs: EBOPs, BOPs or bytes.
+    """Return what one kernel costs: EBOPs, bit operations or bytes.
+
+    EBOPs are products weighed with the significant bits of the weight and the bits of the input, signs left out. Bit
+    operations are the products with weights that are not zero, times both widths. Bytes are those of such weights.
 
     Args:
-        kind: EBOPs are products weighed with the significant bits of the weight and the bits of the input, signs left
-            out; BOPs are those of `weft.cost.bops`; bytes are those of the weights that are not zero, sign counted.
-        kernel: Shape and number of products.
+        kind: Which of the three.
+        kernel: Knows the number of products.
         weights: The weights as they are multiplied with.
         bits: Their width with the sign.
-        input_bits: Width of the input with the sign, if it has one.
+        input_bits: Width of the input, with the sign if it has one.
         k: 1 if the input has a sign, else 0.
     """
     if kind == "ebops":
         return float((significant_bits(weights) * kernel.products).sum() * (input_bits - k))
-    alive = np.count_nonzero(weights)
     if kind == "bytes":
-        return alive * bits / 8
-    sparsity = 1 - alive / weights.size
-    return kernel.positions * dense_bops(kernel.n_in, kernel.n_out, bits, input_bits, sparsity)
+        return np.count_nonzero(weights) * bits / 8
+    return float(kernel.products[weights != 0].sum() * bits * input_bits)
 
 
 def _step(low: np.ndarray, high: np.ndarray, magnitude_bits: int) -> np.ndarray:

@@ -14,11 +14,15 @@ Bits = Annotated[int, Field(ge=2, le=24)]
 
 
 class Goal(Section):
-    """The cost that a compressed network must not exceed; exactly one of the three."""
+    """The cost that a compressed network must not exceed; exactly one of the three.
+
+    The bit operations of the ratio are those of products, b_w · b_a for each weight that is not zero. The accumulations
+    that objective `bops` counts too do not shrink with the sparsity: no network has less than 1 % of them.
+    """
 
     ebops: int | None = Field(default=None, gt=0, description="Effective bit operations of all products with weights.")
     bops_ratio: float | None = Field(
-        default=None, gt=0, lt=1, description="Bit operations, as a share of those of the same network in 32 bits."
+        default=None, gt=0, lt=1, description="Bit operations of all products, as a share of those of the same network in 32 bits."
     )
     bytes: int | None = Field(default=None, gt=0, description="Storage of the weights that are not zero, in bytes.")
 

@@ -10,10 +10,12 @@ from __future__ import annotations
 import copy
 import itertools
 import math
+import operator
 import random
 import re
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, Literal, TypeVar, cast
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import reduce
+from typing import Any, Literal, cast
 
 from pydantic import BaseModel, Field, ValidationError, model_validator
 
@@ -37,7 +39,7 @@ Value = bool | int | float | str
 Values = Mapping[str, Value]
 """What one trial takes: the name of a parameter to its value."""
 
-M = TypeVar("M", bound=BaseModel)
+Problem = tuple[KeyPath, str]
 
 
 class TuneConfig(Section):
@@ -126,8 +128,8 @@ def _name_problems(parameters: Mapping[str, Any]) -> Found:
 class Combinations:
     """Experiments that differ from one in the values of some fields."""
 
-    def __init__(self, experiment: M) -> None:
-        self._model: type[BaseModel] = type(experiment)
+    def __init__(self, experiment: BaseModel) -> None:
+        self._model = type(experiment)
         self._data = experiment.model_dump(mode="json", by_alias=True, exclude={"tune"})
 
     def experiment(self, values: Values) -> tuple[Any, Found]:
@@ -215,7 +217,7 @@ def impossible(experiment: BaseModel, tune: TuneConfig) -> Found:
     combinations = Combinations(experiment)
     tried = [(chosen, frozenset(combinations.problems(chosen))) for chosen in _combinations(values)]
 
-    common = frozenset.intersection(*(found for _, found in tried))
+    common = _shared_by(problems for _, problems in tried)
     if common:
         return [_at_owner(path, message, values) for path, message in sorted(common, key=str)]
     found: Found = []
@@ -223,7 +225,7 @@ def impossible(experiment: BaseModel, tune: TuneConfig) -> Found:
     for name, those in values.items():
         for value in those:
             mine = [(chosen, problems) for chosen, problems in tried if chosen[name] is value]
-            always = frozenset.intersection(*(problems for _, problems in mine))
+            always = _shared_by(problems for _, problems in mine)
             for path, message in sorted(always, key=str):
                 about_it = tuple(map(str, path)) == path_of(name)
                 text = message if about_it else f"with {value}, {_text(path, message)}"
@@ -232,6 +234,10 @@ def impossible(experiment: BaseModel, tune: TuneConfig) -> Found:
                 example = "; ".join(_text(*problem) for problem in sorted(mine[0][1], key=str))
                 hopeless.append((("parameters", name), f"no combination with {value} is possible, such as: {example}"))
     return list(dict.fromkeys(found or hopeless))
+
+
+def _shared_by(several: Iterable[frozenset[Problem]]) -> frozenset[Problem]:
+    return reduce(operator.and_, several)
 
 
 def _some(choice: Choice[Value]) -> list[Value]:

@@ -55,7 +55,7 @@ def _below(score: Tensor, pruned: Tensor) -> Tensor:
 
 
 def _halve(_: int, search: tuple[Tensor, Tensor, Tensor, Tensor]) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Halve the interval whose lower end has at most `pruned` scores below; not a closure, so that JAX compiles once."""
+    """Halve the interval; no closure, so that JAX compiles it once. At most `pruned` scores are <= its lower end."""
     low, high, score, pruned = search
     middle = (low + high) / 2.0
     enough = _count(score <= middle) > pruned

@@ -6,7 +6,9 @@ the multiplier, which so rises while a kernel is too dense and falls while it is
 multiplier stays >= 0, and the quadratic term acts only while it is violated.
 
 C is the relative difference (alive - goal) / (alive + goal): unlike the difference of two sparsities it weighs too
-little and too much alike, so that the multiplier comes down as fast as it went up.
+little and too much alike, so that the multiplier comes down as fast as it went up. `weft.prune._metrics` says how C has
+a gradient. What presses on a weight at 0 must not throw it over all that counts as 0 in one step of the optimizer; in
+Adam it does not, with plain gradient descent it means a small learning rate.
 """
 
 from __future__ import annotations
@@ -35,8 +37,8 @@ class Mdmm(Method):
     method: Literal["mdmm"] = "mdmm"
     metric: Literal["unstructured", "structured", "dsp", "bram", "ebops", "paca"] = Field(
         default="unstructured",
-        description="What is counted: weights; outputs (list the last layer in skip); DSPs or BRAMs of hls4ml's resource "
-        "strategy; effective bit operations; weights outside the main patterns of convolution windows.",
+        description="What is counted: weights; outputs (list the last layer in skip); DSPs or BRAMs of hls4ml with "
+        "strategy Resource; effective bit operations; weights outside the main patterns of convolution windows.",
     )
     constraint: Literal["equal", "less", "greater"] = Field(
         default="equal", description="Whether the sparsity, or the count, is met, is an upper or is a lower bound."
@@ -135,15 +137,15 @@ class Mdmm(Method):
     def _violation(self, w: Tensor, state: State) -> Tensor:
         """Return the constraint, a scalar: 0 where it is met exactly, > 0 where it is violated."""
         size = _metrics.magnitudes(w, self._group(w.shape[1]))
+        scale = self._scale(size, state)
+        weight = ops.reshape(state["cost"], (-1,)) if self.metric == "ebops" else ops.ones_like(size)
         if self.metric == "paca":
-            weight = ops.reshape(1.0 - self._nearest(w, state), (-1,))
-            goal = 0.0
+            inside = ops.reshape(self._nearest(w, state), (-1,))
+            size, goal = ops.where(inside > 0, float("inf"), size), ops.sum(inside)
         else:
-            weight = ops.reshape(state["cost"], (-1,)) if self.metric == "ebops" else ops.ones_like(size)
             total = ops.sum(weight)
-            kept = self.count or ops.maximum(total - ops.round(total * self.sparsity), 1.0)
-            goal = ops.minimum(kept, total)
-        too_much = _metrics.deviation(size, weight, goal, self._scale(size, state), self.epsilon)
+            goal = ops.minimum(self.count or ops.maximum(total - ops.round(total * self.sparsity), 1.0), total)
+        too_much = _metrics.deviation(size, weight, goal, scale, self.epsilon)
         at_least = self.constraint == ("less" if self.count is None else "greater")
         return -too_much if at_least else too_much
 

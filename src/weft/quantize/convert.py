@@ -122,8 +122,7 @@ class _Survey:
         signed = not is_nonnegative(operation, [not fact.signed for fact in facts])
         if moves and not use.kept:
             return _Fact(any(f.first for f in facts), any(f.raw for f in facts), signed)
-        kind, applies = kind_of(operation), function_of(operation) != "linear"
-        if not use.kept and kind != "function" and (is_pure(operation) or (applies and kind == "selects")):
+        if not use.kept and _needs_quantizer(operation):
             for tensor, fact in zip(call.inputs, facts, strict=True):
                 if fact.raw:
                     self.raw[id(call.node), id(tensor)] = Read(tensor.shape, fact.first, fact.signed)
@@ -149,6 +148,14 @@ class _Survey:
     @staticmethod
     def _is_single(use: _Use) -> bool:
         return not use.kept and is_keras(use.operation) and len({id(call.node) for call in use.calls}) == 1
+
+
+def _needs_quantizer(operation: Any) -> bool:
+    """Whether what takes the place of an operation does not quantise what it reads."""
+    kind, function = kind_of(operation), function_of(operation)
+    if kind == "function":
+        return function == "softmax"
+    return is_pure(operation) or (kind == "selects" and function != "linear")
 
 
 @dataclass(frozen=True)

@@ -172,8 +172,8 @@ class FixedPointConfig(QuantizerConfig):
         if config["overflow_mode"] == "WRAP_SM":
             if self.place == "datalane":
                 raise UnsupportedError(
-                    "cannot freeze an activation quantiser with overflow_mode WRAP_SM: the adder graph does not have it; "
-                    "use SAT, SAT_SYM or WRAP"
+                    "cannot freeze an activation quantiser with overflow_mode WRAP_SM: the adder graph does not have "
+                    "it; use SAT, SAT_SYM or WRAP"
                 )
             config["overflow_mode"] = "SAT"  # what is baked is in range
         return QuantizerConfig(**config)

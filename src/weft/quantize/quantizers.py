@@ -28,9 +28,7 @@ _START = 2
 """Integer bits without the sign that HGQ2 starts learning from."""
 
 
-def weight(
-    numbers: _Numbers, settings: QuantizerSettings = NONE, output_axes: Sequence[int] = (-1,)
-) -> Any:
+def weight(numbers: _Numbers, settings: QuantizerSettings = NONE, output_axes: Sequence[int] = (-1,)) -> Any:
     """Return the configuration of a kernel's quantiser; `output_axes` are the axes of the kernel that number outputs.
 
     Raises:

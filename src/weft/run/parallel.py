@@ -25,6 +25,7 @@ from weft.types import Progress, no_progress
 Report = Callable[[int, int, str], None]
 
 ONE_THREAD = {
+    "PJRT_NPROC": "1",
     "XLA_FLAGS": "--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1",
     "OMP_NUM_THREADS": "1",
     "OPENBLAS_NUM_THREADS": "1",

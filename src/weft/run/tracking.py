@@ -238,26 +238,26 @@ class _Whole:
         """Write an entry, unless it is there already."""
         known = self._nested.get(entry.name)
         if known is None or known.data.tags.get("weft.digest") != entry.digest:
-            with self._trying(entry.name):
-                self._write(entry, known)
+            self._try(entry.name, lambda: self._write(entry, known))
 
     def close(self, status: Status) -> None:
         """Write what is about the whole run, and end it."""
-        with self._trying("the run"):
-            for name, path in _there(self._run.path, *_WHOLE).items():
-                self._client.log_artifact(self._id, str(path), str(Path(name).parent).strip("."))
+
+        def end() -> None:
+            self._files(self._id, _there(self._run.path, *_WHOLE))
             if (self._run.path / "figures").is_dir():
                 self._client.log_artifacts(self._id, str(self._run.path / "figures"), "figures")
             self._client.set_terminated(self._id, status)
 
-    @contextlib.contextmanager
-    def _trying(self, what: str) -> Iterator[None]:
+        self._try("the run", end)
+
+    def _try(self, what: str, write: Callable[[], None]) -> None:
         from mlflow import MlflowException
 
         if not self._works:
             return
         try:
-            yield
+            write()
         except (MlflowException, OSError) as error:
             self._works = False
             logger.warning(
@@ -328,12 +328,15 @@ class _Whole:
         self._log(number, metrics=[_numbers(row) for row in entry.rows], prefix="trail.")
         for name, text in entry.texts.items():
             self._client.log_text(number, text, name)
-        for name, path in entry.files.items():
-            if path.exists():
-                self._client.log_artifact(number, str(path), str(Path(name).parent).strip("."))
+        self._files(number, entry.files)
         self._log(number, tags={"weft.digest": entry.digest})
         self._client.set_terminated(number, entry.status)
         self._nested[entry.name] = self._client.get_run(number)
+
+    def _files(self, number: str, files: Mapping[str, Path]) -> None:
+        for name, path in files.items():
+            if path.exists():
+                self._client.log_artifact(number, str(path), str(Path(name).parent).strip("."))
 
     def _log(
         self,

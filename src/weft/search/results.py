@@ -181,15 +181,15 @@ class SearchResults:
         }
 
 
-def read(directory: Path | str) -> SearchResults:
-    """Read the search of a run directory, also while it runs.
+def read(directory: Path | str, name: str = "search") -> SearchResults:
+    """Read the search of a run directory, or the study of another name, also while it runs.
 
     Raises:
         RunError: there is none, or its journal is damaged.
     """
     from weft.search.study import open_to_read
 
-    studies = open_to_read(directory)
+    studies = open_to_read(directory, name)
     if studies is None:
         raise RunError(f"{directory} holds no search; 'weft search EXPERIMENT --out {directory}' begins one")
     return collect(*studies)

@@ -26,7 +26,8 @@ def _dense(layer: Any, kit: Kit) -> Made:
 
 
 def _einsum(layer: Any, kit: Kit) -> Made:
-    return _made(hgq.QEinsumDense, layer, kit, einsum_outputs(layer.equation), bias_axes=layer.bias_axes)
+    config = {"bias_axes": layer.bias_axes, "output_shape": output_shape(layer, kit)}
+    return _made(hgq.QEinsumDense, layer, kit, einsum_outputs(layer.equation), **config)
 
 
 def _made(kind: Any, layer: Any, kit: Kit, outputs: tuple[int, ...], **config: Any) -> Made:
@@ -41,6 +42,17 @@ def _made(kind: Any, layer: Any, kit: Kit, outputs: tuple[int, ...], **config: A
         **mine.rest(),
     )
     return Made([new, *after], partial(copy_weights, layer, new))
+
+
+def output_shape(layer: Any, kit: Kit) -> Any:
+    """Return the shape of what an einsum layer gives, with the sizes that it only knows once it is called."""
+    given, shape = layer.partial_output_shape, kit.reads[0].shape
+    if shape is None or None not in given:
+        return given
+    read, rest = layer.equation.split(",")
+    sizes = dict(zip(reversed(read.removeprefix("...")), reversed(shape), strict=False))
+    letters = rest.split("->")[1][-len(given) :]
+    return tuple(sizes.get(letter) if size is None else size for letter, size in zip(letters, given, strict=True))
 
 
 def einsum_outputs(equation: str) -> tuple[int, ...]:

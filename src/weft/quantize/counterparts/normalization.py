@@ -25,7 +25,7 @@ from weft.quantize.counterparts._base import (
     first_objection,
     freeze_like,
 )
-from weft.quantize.counterparts.dense import einsum_outputs
+from weft.quantize.counterparts.dense import einsum_outputs, output_shape
 from weft.quantize.graph import Call
 from weft.quantize.operations import function_of
 
@@ -75,7 +75,7 @@ def fused(dense: Any, norm: Any, kit: Kit) -> Made:
     config |= {f"bias_{name}": norm_config[f"beta_{name}"] for name in ("initializer", "regularizer", "constraint")}
     new = hgq.QEinsumDenseBatchnorm(
         equation,
-        dense.units if is_dense else dense.partial_output_shape,
+        dense.units if is_dense else output_shape(dense, kit),
         bias_axes=equation[-1],
         **config,
         iq_conf=kit.input(),
