@@ -7,6 +7,7 @@ DEV     = $(VENV)/.weft-dev-installed
 
 .PHONY: demo test test-all lint benchmarks clean browser
 
+# The CPU build of PyTorch, for the tests of other backends: 2.13.0 asked for by name, a plain `torch` brings CUDA along.
 # The environment: everything `weft` needs is on PyPI; no vendor tool, no licence.
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
@@ -17,6 +18,7 @@ $(STAMP): pyproject.toml | $(BIN)/python
 	touch $@
 
 $(DEV): pyproject.toml $(STAMP)
+	$(BIN)/python -m pip install --quiet "torch==2.13.0"
 	$(BIN)/python -m pip install --quiet --editable ".[dev]"
 	touch $@
 
@@ -27,10 +29,14 @@ demo: $(STAMP)
 test: $(DEV) browser
 	$(BIN)/ruff check src tests benchmarks
 	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not slow and not gpu and not vendor"
+	KERAS_BACKEND=torch $(BIN)/python -m pytest -n 2 --dist loadfile -m "backends and not slow and not gpu and not vendor"
 
 test-all: $(DEV) browser
 	$(BIN)/ruff check src tests benchmarks
 	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not gpu and not vendor"
+	KERAS_BACKEND=torch $(BIN)/python -m pytest -n 2 --dist loadfile -m "backends and not gpu and not vendor"
+	$(BIN)/python -m pip install --quiet tensorflow-cpu
+	KERAS_BACKEND=tensorflow $(BIN)/python -m pytest -n 2 --dist loadfile -m "backends and not gpu and not vendor"
 
 lint: $(DEV)
 	$(BIN)/ruff check src tests benchmarks
@@ -47,6 +53,7 @@ browser:
 benchmarks: $(DEV)
 	$(BIN)/python benchmarks/engine.py
 	$(BIN)/python benchmarks/search.py
+	$(BIN)/python benchmarks/compression.py
 
 clean:
 	rm -rf $(VENV) .envs runs build dist .pytest_cache .hypothesis .ruff_cache

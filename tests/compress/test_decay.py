@@ -65,7 +65,7 @@ def steps(optimizer, w: np.ndarray, gradients: list[np.ndarray], name: str = "la
 
 
 @pytest.mark.parametrize("kind", ["adam", "sgd"])
-@settings(max_examples=40)
+@settings(max_examples=20)
 @given(w=kernels, gs=st.lists(kernels, min_size=1, max_size=3), p=st.sampled_from([0.5, 0.8, 1.0, 1.5, 2.0, 3.0]))
 def test_every_step_agrees_with_the_reference(kind, w, gs, p):
     rate, strength = 0.03, 0.4
@@ -76,10 +76,10 @@ def test_every_step_agrees_with_the_reference(kind, w, gs, p):
     expected = w.astype(np.float64)
     for g in gs:
         expected = decay(reference(expected, g.astype(np.float64), rate), expected, p, rate * strength)
-    # where a step ends at zero to rounding, the next one of p < 2 takes the root of what is left: compare before that
     found = steps(optimizer, w, gs)
-    sure = np.abs(expected) > 1e-4
+    sure = np.abs(expected) > 1e-4  # near zero and p < 2 rounding of float32 grows with each step
     np.testing.assert_allclose(found[sure], expected[sure], rtol=2e-3)
+    assert (np.abs(found[~sure]) < 1e-3).all()
 
 
 def test_p_2_is_decoupled_l2():
@@ -90,9 +90,9 @@ def test_p_2_is_decoupled_l2():
 
 def test_without_gradient_p_1_takes_the_same_amount_from_every_weight_until_it_is_gone():
     w = np.array([[1.0, -0.5, 0.01]], np.float32)
-    found = steps(PNormSGD(0.001, p=1, decay=1.0), w, [np.zeros_like(w)] * 400)
-    assert abs(found[0, 0]) == pytest.approx(0.6, abs=1e-3)
-    assert abs(found[0, 1]) == pytest.approx(0.1, abs=1e-3)
+    found = steps(PNormSGD(0.004, p=1, decay=1.0), w, [np.zeros_like(w)] * 100)
+    assert abs(found[0, 0]) == pytest.approx(0.6, abs=0.005)
+    assert abs(found[0, 1]) == pytest.approx(0.1, abs=0.01)
     assert abs(found[0, 2]) < 1e-20
 
 

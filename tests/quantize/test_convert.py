@@ -91,7 +91,7 @@ def random_graph(program: list[tuple[str, int, int]], n_inputs: int, n_outputs: 
                 made = L.Dropout(0.3, name=name)(a)
         known.append(made)
     ends = [L.Identity(name=f"output{i}")(x) for i, x in enumerate(known[n_inputs:][-n_outputs:])]
-    return randomized(keras.Model(inputs, ends, name="random"))
+    return randomized(keras.Model(inputs[0] if n_inputs == 1 else inputs, ends, name="random"))
 
 
 @settings(max_examples=15)
@@ -312,7 +312,7 @@ def test_a_pattern_that_means_nothing_is_a_warning_that_names_it():
     ]  # fmt: skip
     assert "did you mean 'first'?" in texts[0]
     with warnings.catch_warnings():
-        warnings.simplefilter("error")
+        warnings.simplefilter("error", NoEffectWarning)
         convert(model, HgqNumbers(), {"f*": LayerSettings(), "last": LayerSettings()}, DST, keep=[])
 
 

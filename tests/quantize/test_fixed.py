@@ -309,9 +309,14 @@ def test_the_plain_configuration_computes_the_same_in_inference(overflow_mode, f
     np.testing.assert_array_equal(number(ours(3 * ROWS)), number(theirs(3 * ROWS)))
 
 
-def test_sign_magnitude_wrapping_of_activations_cannot_be_frozen():
-    config = FixedPointConfig("kif", "datalane", follows=True, overflow_mode="WRAP_SM")
-    with pytest.raises(UnsupportedError, match=r"activation quantiser with overflow_mode WRAP_SM: .* use SAT, SAT_SYM"):
+@pytest.mark.parametrize(("place", "follows"), [("datalane", True), ("weight", False), ("table", True)])
+def test_what_may_wrap_by_sign_and_magnitude_cannot_be_frozen(place, follows):
+    config = FixedPointConfig("kif", place, follows=follows, overflow_mode="WRAP_SM")
+    with pytest.raises(
+        UnsupportedError, match=rf"freeze a {place} quantiser with overflow_mode WRAP_SM, .* use SAT, SAT_"
+    ):
         config.plain()
-    kernel = FixedPointConfig("kif", "weight", follows=False, overflow_mode="WRAP_SM")
-    assert kernel.plain()["overflow_mode"] == "SAT"
+
+
+def test_a_kernel_in_a_range_that_follows_it_never_wraps_and_freezes():
+    assert FixedPointConfig("kbi", "weight", follows=True, overflow_mode="WRAP_SM").plain()["overflow_mode"] == "SAT"

@@ -39,7 +39,7 @@ def rows(directory: Path) -> list[dict[str, str]]:
 def test_a_kill_at_a_journal_write_changes_nothing_whatever_the_sampler(tmp_path, monkeypatch, sampler):
     study(tmp_path / "whole", small(sampler))
     journal = (tmp_path / "whole" / "study.journal").read_text().splitlines()
-    moments = list(range(2, len(journal), 7))
+    moments = list(range(2, len(journal), 11))
     if sampler == "gp":  # it notes a draw before it hands it out: right after that is the worst moment
         moments = [place + 1 for place, line in enumerate(journal) if "gp:relative_params" in line]
     assert len(moments) > 1

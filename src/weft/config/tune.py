@@ -10,7 +10,6 @@ from __future__ import annotations
 import copy
 import itertools
 import math
-import operator
 import random
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -177,16 +176,18 @@ def choices(experiment: BaseModel, tune: TuneConfig) -> dict[str, Choice[Value]]
     combinations = Combinations(experiment)
     words = _words(tune.parameters)
 
-    def takes_fractions(name: str, choice: Range[Any]) -> bool:
-        path, value = path_of(name), choice.low + 0.5
-        found = [pair for chosen in words for pair in combinations.problems({**chosen, name: value})]
+    def takes_fractions(name: str, low: int) -> bool:
+        path = path_of(name)
+        found = [pair for chosen in words for pair in combinations.problems({**chosen, name: low + 0.5})]
         return not any(at == path and message.startswith("must be a whole number") for at, message in found)
 
-    def as_meant(name: str, choice: Any) -> Any:
-        whole = isinstance(choice, Range) and choice.step is None and isinstance(choice.low, int)
-        if not whole or not isinstance(choice.high, int) or not takes_fractions(name, choice):
+    def as_meant(name: str, choice: Choice[Value]) -> Choice[Value]:
+        if isinstance(choice, Categorical) or choice.step is not None:
             return choice
-        return Range(low=float(choice.low), high=float(choice.high), log=choice.log)
+        low, high = choice.low, choice.high
+        if not (isinstance(low, int) and isinstance(high, int) and takes_fractions(name, low)):
+            return choice
+        return Range(low=float(low), high=float(high), log=choice.log)
 
     return {name: as_meant(name, choice) for name, choice in tune.parameters.items()}
 
@@ -237,7 +238,7 @@ def impossible(experiment: BaseModel, tune: TuneConfig) -> Found:
 
 
 def _shared_by(several: Iterable[frozenset[Problem]]) -> frozenset[Problem]:
-    return reduce(operator.and_, several)
+    return reduce(lambda one, other: one & other, several)
 
 
 def _some(choice: Choice[Value]) -> list[Value]:
@@ -289,7 +290,8 @@ def _inside(path: KeyPath, tuned: Mapping[tuple[str, ...], Any]) -> bool:
 
 def _at(data: Any, path: KeyPath | tuple[str, ...]) -> Any:
     for part in path:
-        data = data[int(part)] if isinstance(data, list) else data[part]
+        here: Any = data
+        data = here[int(part) if isinstance(here, list) else part]
     return data
 
 

@@ -13,8 +13,8 @@ from weft.types import Tensor
 SMALL = 32
 """Groups up to this size are ranked by comparing all pairs, which is faster than sorting."""
 
-HALVINGS = 30
-"""Of the interval in which the threshold of a large group is sought: more than float32 can tell apart."""
+HALVINGS = 24
+"""Of the interval from 0 to the largest score in which the threshold of a large group is sought."""
 
 
 def rank(score: Tensor) -> Tensor:

@@ -161,21 +161,21 @@ class FixedPointConfig(QuantizerConfig):
         return FixedPoint(self.q_type, self.follows, **self.config)
 
     def plain(self) -> QuantizerConfig:
-        """Return HGQ2's configuration that computes the same in inference, once ranges are final and kernels baked.
+        """Return HGQ2's configuration that computes the same in inference, once ranges are final.
 
         Its quantiser has the same variables k, i, and b or f.
 
         Raises:
-            UnsupportedError: Activations wrap by WRAP_SM, which neither HGQ2 nor the adder graph does.
+            UnsupportedError: Values may wrap by WRAP_SM, which neither HGQ2 nor the adder graph does.
         """
         config = {**QuantizerConfig.get_config(self), "round_mode": self.config["round_mode"].removeprefix("S_")}
         if config["overflow_mode"] == "WRAP_SM":
-            if self.place == "datalane":
+            if not self.follows or self.place not in ("weight", "bias"):
                 raise UnsupportedError(
-                    "cannot freeze an activation quantiser with overflow_mode WRAP_SM: the adder graph does not have "
-                    "it; use SAT, SAT_SYM or WRAP"
+                    f"cannot freeze a {self.place} quantiser with overflow_mode WRAP_SM, which the adder graph does not "
+                    "have; use SAT, SAT_SYM or WRAP"
                 )
-            config["overflow_mode"] = "SAT"  # what is baked is in range
+            config["overflow_mode"] = "SAT"  # a range that follows the weights holds all of them
         return QuantizerConfig(**config)
 
 
@@ -202,6 +202,7 @@ class FixedPoint(FixedPointQuantizerBase):
         **variables: Any,
     ) -> None:
         super().__init__(
+            name=f"fixed_point_quantizer_{q_type}",  # as HGQ2 calls its own
             homogeneous_axis=homogeneous_axis,
             heterogeneous_axis=heterogeneous_axis,
             bw_mapper=bw_mapper,
@@ -213,8 +214,6 @@ class FixedPoint(FixedPointQuantizerBase):
         self._is_weight, self._follows = is_weight, follows
         self._width = "b" if q_type == "kbi" else "f"
         self._decay, self._config = i_decay_speed, variables
-        if self.stochastic:
-            self._seed_gen = keras.random.SeedGenerator(self._seed)
 
     def build(self, input_shape: Sequence[int]) -> None:
         shape = self.bw_mapper.inference_weight_shape(input_shape)
@@ -236,6 +235,8 @@ class FixedPoint(FixedPointQuantizerBase):
         self._i = bits("i", not self._follows)
         if self._width == "f":
             self._f = bits("f", True)
+        if self.stochastic:
+            self._seed_gen = keras.random.SeedGenerator(self._seed, name="seed")
         if self._follows:
             self._i_decay_speed = add("i_decay_speed", False, shape=(), initial=self._decay)
         super(FixedPointQuantizerBase, self).build(input_shape)

@@ -28,6 +28,7 @@ _HEAD = """\
 #   such as  weight: {{bits: 6, granularity: channel}}
 # output: null leaves what the layer gives exact.
 # prune: false leaves the layer whole; {{sparsity: 0.5}} changes a parameter of the method.
+# hard: true makes straight lines of tanh or sigmoid; multiplier: true lets ReLU learn a power of two to multiply with.
 """
 
 
@@ -47,9 +48,8 @@ def layers_to_yaml(model: Any) -> str:
         if rule is not None and not is_quantized(call.operation) and call.place not in blocks:
             shapes = [str(axes.shape) for axes in rule.kernels(call.operation)]
             note = type(call.operation).__name__ + (f", kernel {' and '.join(shapes)}" if shapes else "")
-            lines = [
-                f"  {part}: {'null' if part in ('output', 'prune') else '{}'}" for part in _ORDER if part in rule.parts
-            ]
+            parts = _parts(call.operation, rule)
+            lines = [f"  {part}: {_UNCHANGED.get(part, '{}')}" for part in _ORDER if part in parts]
             blocks[call.place] = "\n".join([f"{_quoted(call.place)}:  # {note}", *lines])
     fields = QuantizerSettings.model_fields.items()
     keys = "\n".join(f"#   {name}: {field.description}" for name, field in fields)
@@ -57,6 +57,21 @@ def layers_to_yaml(model: Any) -> str:
 
 
 _ORDER = tuple(LayerSettings.model_fields)
+_UNCHANGED = {"output": "null", "prune": "null", "hard": "false", "multiplier": "false"}
+
+
+def _parts(layer: Any, rule: Any) -> set[str]:
+    """Return the settings that mean something for a layer with the function that it ends with."""
+    from weft.quantize.operations import PIECEWISE, function_of, name_of
+
+    function, parts = function_of(layer), set(rule.parts)
+    if function != "relu":
+        parts.discard("multiplier")
+    if function not in ("tanh", "sigmoid"):
+        parts.discard("hard")
+    if function in PIECEWISE and name_of(layer) not in ("MultiHeadAttention", "SimpleRNN", "GRU"):
+        parts.discard("table")
+    return parts
 
 
 def layers_from_yaml(source: Path | str) -> dict[str, LayerSettings]:

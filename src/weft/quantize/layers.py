@@ -5,6 +5,7 @@ returns the layer of HGQ2 that `convert` would put in its place. Besides these i
 
 - `weight`, `bias`, `input`, `output`, `table`: `QuantizerSettings`, or a mapping of them, for the quantiser of that
   place; what is left out follows the numbers;
+- `hard` and `multiplier`: as in `LayerSettings`, for tanh, sigmoid and ReLU;
 - `numbers`: how values are represented, `FixedNumbers`, `HgqNumbers` or `FloatNumbers`, or a mapping;
 - `prune`: a pruning method, its name, or a mapping of its parameters.
 
@@ -30,7 +31,7 @@ from weft.prune import Method, method_of
 from weft.quantize.counterparts import LAYERS, Kit
 from weft.section import Section
 
-_PLACES = ("weight", "bias", "input", "output", "table")
+_PLACES = ("weight", "bias", "input", "output", "table", "hard", "multiplier")
 _defaults: ContextVar[tuple[Any, Any]] = ContextVar("defaults", default=(HgqNumbers(), None))
 
 

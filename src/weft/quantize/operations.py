@@ -120,7 +120,7 @@ def kind_of(operation: Any) -> Kind:
         return "other"
     name = name_of(operation)
     if name == "Activation" and function_of(operation) in PIECEWISE:
-        return "selects"
+        return "moves" if function_of(operation) == "linear" else "selects"
     if name.startswith("UpSampling") and getattr(operation, "interpolation", "nearest") != "nearest":
         return "other"
     return _KIND_OF.get(name, "other")

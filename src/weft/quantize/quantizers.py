@@ -168,8 +168,6 @@ def _learned(numbers: HgqNumbers, settings: QuantizerSettings, place: str, share
         "overflow_mode": overflow,
     }
     held = {"ic": Constant(integer), "ir": None} if given else {}
-    if settings.bits is not None and given:
-        _check(place, settings.integer_bits, settings.bits)
     price = MonoL1(numbers.gamma)
     if place == "datalane":
         fraction = max(numbers.bits0 - 2, 1) if settings.bits is None else settings.bits - signed - integer

@@ -162,7 +162,8 @@ class Rule:
     objection: Callable[[Call], str | None] = lambda call: None
 
 
-KERNEL_PARTS: Parts = ("weight", "bias", "input", "output", "table", "hard", "multiplier", "prune")
+KERNEL_PARTS: Parts = ("weight", "bias", "input", "output", "prune")
+FUNCTION_PARTS: Parts = ("table", "hard", "multiplier")
 
 
 def config_of(layer: Any, *without: str, **changed: Any) -> dict[str, Any]:

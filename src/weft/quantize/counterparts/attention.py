@@ -65,5 +65,7 @@ def _objection(call: Call) -> str | None:
 
 
 RULES = {
-    "MultiHeadAttention": Rule(_attention, KERNEL_PARTS, _kernels, first_objection(computes_in_float32, _objection))
+    "MultiHeadAttention": Rule(
+        _attention, (*KERNEL_PARTS, "table"), _kernels, first_objection(computes_in_float32, _objection)
+    )
 }

@@ -16,6 +16,7 @@ import keras
 import numpy as np
 
 from weft.quantize.counterparts._base import (
+    FUNCTION_PARTS,
     KERNEL_PARTS,
     Axes,
     Kit,
@@ -131,10 +132,11 @@ def _separable_kernels(layer: Any) -> list[Axes]:
     return [Axes(tuple(kernel.shape), (-1,), layer.rank) for kernel in kernels]
 
 
+_PARTS = KERNEL_PARTS + FUNCTION_PARTS
 _OBJECTION = first_objection(computes_in_float32, objection_to_function)
 
 RULES = {
-    **{f"Conv{rank}D": Rule(_conv, KERNEL_PARTS, _kernels, _OBJECTION) for rank in (1, 2, 3)},
-    **{f"DepthwiseConv{r}D": Rule(_depthwise, KERNEL_PARTS, _depthwise_kernels, _OBJECTION) for r in (1, 2)},
-    **{f"SeparableConv{r}D": Rule(_separable, KERNEL_PARTS, _separable_kernels, _OBJECTION) for r in (1, 2)},
+    **{f"Conv{rank}D": Rule(_conv, _PARTS, _kernels, _OBJECTION) for rank in (1, 2, 3)},
+    **{f"DepthwiseConv{r}D": Rule(_depthwise, _PARTS, _depthwise_kernels, _OBJECTION) for r in (1, 2)},
+    **{f"SeparableConv{r}D": Rule(_separable, _PARTS, _separable_kernels, _OBJECTION) for r in (1, 2)},
 }

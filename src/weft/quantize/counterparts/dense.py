@@ -8,6 +8,7 @@ from typing import Any
 import hgq.layers as hgq
 
 from weft.quantize.counterparts._base import (
+    FUNCTION_PARTS,
     KERNEL_PARTS,
     Axes,
     Kit,
@@ -66,13 +67,14 @@ def einsum_outputs(equation: str) -> tuple[int, ...]:
     return tuple(axis for axis, letter in enumerate(kernel) if letter in output)
 
 
+_PARTS = KERNEL_PARTS + FUNCTION_PARTS
 _OBJECTION = first_objection(computes_in_float32, objection_to_function)
 
 RULES = {
-    "Dense": Rule(_dense, KERNEL_PARTS, lambda layer: [Axes(tuple(layer._kernel.shape))], _OBJECTION),
+    "Dense": Rule(_dense, _PARTS, lambda layer: [Axes(tuple(layer._kernel.shape))], _OBJECTION),
     "EinsumDense": Rule(
         _einsum,
-        KERNEL_PARTS,
+        _PARTS,
         lambda layer: [Axes(tuple(layer._kernel.shape), einsum_outputs(layer.equation))],
         _OBJECTION,
     ),

@@ -10,11 +10,11 @@ from hgq.quantizer import Quantizer
 from weft.config.numbers import FloatNumbers
 from weft.errors import UnsupportedError
 from weft.quantize.activations import activation_layer
-from weft.quantize.counterparts._base import Kit, Made, Parts, Rule
+from weft.quantize.counterparts._base import FUNCTION_PARTS, Kit, Made, Parts, Rule
 from weft.quantize.graph import Call
 from weft.quantize.operations import FUNCTIONS, function_of
 
-PARTS: Parts = ("input", "output", "table", "hard", "multiplier")
+PARTS: Parts = ("input", "output", *FUNCTION_PARTS)
 
 
 def inline(layer: Any, kit: Kit) -> str | None:

@@ -84,7 +84,7 @@ def _objection(call: Call) -> str | None:
 
 
 _RULE = {
-    "parts": KERNEL_PARTS,
+    "parts": (*KERNEL_PARTS, "table"),
     "kernels": _kernels,
     "objection": first_objection(computes_in_float32, _objection),
 }
