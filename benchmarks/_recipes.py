@@ -30,9 +30,10 @@ EPOCHS = 100
 def weft_recipe(name: str, case: dict):
     """weft's compiled step in the train stage of a method, or (`hgq`) with learned bits."""
     import keras
+
     import weft  # noqa: F401 - chooses the backend
-    from weft.compression.api import compress
-    from weft.compression.stages import EngineStages, Stages
+    from weft.compress.api import compress
+    from weft.compress.stages import EngineStages, Stages
     from weft.train.engine import Engine
 
     keras.utils.set_random_seed(1)

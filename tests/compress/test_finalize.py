@@ -49,6 +49,8 @@ def test_a_finalised_model_cannot_be_trained(tmp_path):
     model.compile("adam", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
     model.fit(3 * x, y, epochs=1, verbose=0)
     for name, value in variables_of(model).items():
+        if name.endswith("/ebops"):  # the count of the last step, no part of the network
+            continue
         np.testing.assert_array_equal(value, before[name], err_msg=name)
 
 
@@ -95,7 +97,8 @@ def test_a_masked_weight_is_zero_costs_nothing_and_is_baked_in(numbers, normaliz
 
 def test_a_method_that_is_still_at_work_is_ended():
     x, y = blobs(300)
-    model = compress(build(FLOAT, 1), {"recipe": "fixed", "epochs": 2, "prune": {"method": "magnitude", "fraction": 0.5}})
+    recipe = {"recipe": "fixed", "epochs": 2, "prune": {"method": "magnitude", "fraction": 0.5}}
+    model = compress(build(FLOAT, 1), recipe)
     fit(model, (x, y))
     final = finalize(model, x)
     assert all(kernel.pruned is None for kernel in kernels(final))

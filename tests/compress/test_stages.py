@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import keras
@@ -143,12 +142,12 @@ def test_rewinding_restores_weights_but_not_masks():
     for epoch in range(plan.epochs):
         position = stages.begin_epoch(epoch)
         if epoch == 1:
-            saved = [keras.ops.convert_to_numpy(kernel.variable).copy(), keras.ops.convert_to_numpy(model.layers[1].bias).copy()]
+            saved = [keras.ops.convert_to_numpy(v).copy() for v in (kernel.variable, model.layers[1].bias)]
         one_epoch(model, position, x, y)
     stages.begin_epoch(plan.epochs)
     np.testing.assert_array_equal(keras.ops.convert_to_numpy(kernel.variable), saved[0])
     np.testing.assert_array_equal(keras.ops.convert_to_numpy(model.layers[1].bias), saved[1])
-    alive = keras.ops.convert_to_numpy(kernel.pruned.slots["alive"] if "alive" in kernel.pruned.slots else kernel.pruned.mask)
+    alive = keras.ops.convert_to_numpy(kernel.pruned.slots["mask"])
     assert 0 < (alive == 0).sum() < alive.size
 
 
@@ -180,6 +179,10 @@ def test_a_callable_sees_every_position():
     model = compiled("dst")
     x, y = blobs(64)
     seen: list[str] = []
-    train: Callable[..., None] = lambda model, position, **rest: (seen.append(position.name), one_epoch(model, position, **rest))
+
+    def train(model: keras.Model, position: Any, **rest: Any) -> None:
+        seen.append(position.name)
+        one_epoch(model, position, **rest)
+
     Stages(model, config("dst")).run(train, x=x, y=y)
     assert seen == ["pretrain", "train", "train", "train", "finetune", "finetune"]

@@ -98,7 +98,8 @@ def test_all_problems_are_reported_at_once_in_the_order_of_the_file_with_overrid
         # variants
         (
             "compress: {recipe: fixd}",
-            "compress.recipe: must be one of 'none', 'hgq', 'fixed', 'imp'; got 'fixd'; did you mean 'fixed'?",
+            "compress.recipe: must be one of none, hgq, fixed, imp, fitcompress, budget, ap, autosparse, cs, dst, fit, "
+            "hgq-dst, lottery, mdmm, pdp, pdp-nm, qat, wanda; got 'fixd'; did you mean 'fixed'?",
         ),
         (
             "search: {schedule: cosin}",

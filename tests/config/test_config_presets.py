@@ -7,7 +7,8 @@ from weft.config import load, presets
 
 def test_the_presets_are_there_and_described():
     found = presets()
-    assert set(found) == {"jets-demo", "jets-hlf", "jets-constituents", "qubit-readout", "jets-imp", "jets-fixed"}
+    names = {"jets-demo", "jets-hlf", "jets-constituents", "qubit-readout", "jets-imp", "jets-fixed", "jets-mlp"}
+    assert set(found) == names
     assert all(text and not text.startswith("#") and text.endswith(".") for text in found.values())
 
 

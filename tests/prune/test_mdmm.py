@@ -28,7 +28,6 @@ GROUPS = {  # how many consecutive weights each metric takes together
     "unstructured": (Mdmm(sparsity=0.5), 1),
     "structured": (Mdmm(metric="structured", sparsity=0.5), 8),
     "dsp": (Mdmm(metric="dsp", reuse_factor=4, sparsity=0.5), 4),
-    "bram": (Mdmm(metric="bram", reuse_factor=2, weight_bits=9, sparsity=0.5), 8),
     "bram, the last one not full": (Mdmm(metric="bram", reuse_factor=2, weight_bits=7, sparsity=0.5), 10),
 }
 
@@ -57,7 +56,7 @@ def compiled(f):
 def slope_of(f):
     """Return the gradient of `f(w, slots)` with respect to `w`, compiled where JAX is the backend."""
     if keras.backend.backend() != "jax":
-        return lambda w, slots: gradient(lambda w: f(w, slots), array(w))[0]
+        return lambda w, slots: tensor(gradient(lambda w: f(w, slots), array(w))[0])
     import jax
 
     return jax.jit(jax.grad(f))
@@ -200,8 +199,8 @@ class TestConstraint:
     def test_kernels_of_zeros_have_finite_gradients(self):
         for method, _ in GROUPS.values():
             slots = slots_of(method, Geometry(*SHAPE), multiplier=1.0)
-            found = gradient(lambda w, m=method, s=slots: m.penalty(w, s, CLOCK), np.zeros(SHAPE, np.float32))[0]
-            assert np.isfinite(found).all()
+            found = functions(method)[1](tensor(np.zeros(SHAPE)), slots)
+            assert np.isfinite(array(found)).all()
 
     def test_ebops_count_each_weight_by_its_cost(self):
         method = Mdmm(metric="ebops", count=40)
@@ -315,9 +314,8 @@ class TestTraining:
             (Mdmm(sparsity=0.5, constraint="greater"), 0.5),
             (Mdmm(metric="structured", sparsity=0.6), 0.6),
             (Mdmm(metric="dsp", reuse_factor=4, count=20, constraint="less"), 0.6),
-            (Mdmm(metric="bram", reuse_factor=2, weight_bits=18, sparsity=0.8), 0.8),
         ],
-        ids=["unstructured", "greater", "structured", "dsp", "bram"],
+        ids=["unstructured", "greater", "structured", "dsp"],
     )
     def test_plain_gradient_descent_meets_the_constraint(self, method, sparsity):
         mask, _ = descend(method, self.W, slots_of(method, self.GEOMETRY), steps=1200)
@@ -335,7 +333,7 @@ class TestTraining:
     def test_the_given_ebops_are_met(self):
         method = Mdmm(metric="ebops", count=300)
         cost = np.random.default_rng(5).integers(1, 9, (20, 10)).astype(np.float32)
-        mask, _ = descend(method, self.W, slots_of(method, self.GEOMETRY, cost=cost), steps=1200)
+        mask, _ = descend(method, self.W, slots_of(method, self.GEOMETRY, cost=cost), steps=800)
         assert abs((mask * cost).sum() - 300) <= 0.01 * cost.sum()
 
     def test_windows_are_driven_into_patterns(self):

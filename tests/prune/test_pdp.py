@@ -135,7 +135,7 @@ def test_rows_compete_by_their_norms_and_go_as_a_whole(w, share):
 
 
 def test_rows_of_zeros_have_a_finite_gradient():
-    w = np.zeros((3, 4), np.float32)
+    w = np.zeros((5, 8), np.float32)
     w[0] = 1
     for method in (Pdp(granularity="row"), Pdp(), Pdp(n=2, m=4)):
         found = gradient(lambda w, method=method: keras.ops.sum(method.apply(w, state(0.5), LAST)[0] ** 2), w)[0]

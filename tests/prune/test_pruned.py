@@ -19,9 +19,7 @@ from hgq.layers import (
     QDense,
     QEinsumDense,
     QEinsumDenseBatchnorm,
-    QMultiHeadAttention,
 )
-from hgq.quantizer import Quantizer
 
 from weft.errors import ConfigError, ShapeError, UnsupportedError
 from weft.prune import Clock, Geometry, Method, Seen, Slot, methods
@@ -30,6 +28,8 @@ from weft.prune.autosparse import AutoSparse
 from weft.prune.cs import Cs
 from weft.prune.dst import Dst
 from weft.prune.magnitude import Magnitude
+from weft.quantize.attention import QMultiHeadAttention
+from weft.quantize.depthwise import QDepthwiseConv2D
 from weft.quantize.kernels import pruned_kernels
 from weft.quantize.observe import observe
 from weft.quantize.pruned import FINETUNE, PRETRAIN, TRAIN, Masked, MaskedConfig, Pruned, PrunedConfig
@@ -59,24 +59,6 @@ class Spy(Method):
         return {"square": seen.square, "active": seen.active, "rows": seen.rows, "calls": state["calls"] + 1}
 
 
-class QDepthwise(keras.layers.DepthwiseConv2D):
-    """The least that the wrapper needs of a depthwise convolution."""
-
-    enable_iq = False
-
-    def __init__(self, *args: Any, kq_conf: QuantizerConfig, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        self.kq = Quantizer(kq_conf, name="kq")
-
-    def build(self, shape: Any) -> None:
-        super().build(shape)
-        self.kq.build(self.kernel.shape)
-
-    def call(self, inputs: Any, training: Any = None) -> Any:
-        kernel = self.kq(self.kernel, training=training)
-        return keras.ops.depthwise_conv(inputs, kernel, self.strides, self.padding, self.data_format)
-
-
 def weight() -> QuantizerConfig:
     return QuantizerConfig("kbi", "weight")
 
@@ -88,8 +70,9 @@ def pruned(method: Method, axes: tuple[int, ...] = (-1,), n_taps: int = 0) -> di
 
 
 def attention(method: Method) -> Callable[[Any], Any]:
-    conf = PrunedConfig(weight(), method, (-2, -1))
-    layer = QMultiHeadAttention(2, 3, qkvo_kq_conf=conf, qkvo_bq_conf=MaskedConfig(QuantizerConfig("kbi", "bias")))
+    read, written = pruned(method, (-2, -1)), pruned(method)
+    confs = {"qkvo_kq_conf": read["kq_conf"], "output_kq_conf": written["kq_conf"], "qkvo_bq_conf": read["bq_conf"]}
+    layer = QMultiHeadAttention(2, 3, **confs)
     return lambda x: layer(x, x)
 
 
@@ -447,16 +430,15 @@ def test_a_method_sees_inputs_and_outputs_of_a_training_batch(layer):
 
 
 def test_a_depthwise_convolution_shows_each_channel_to_its_own_outputs():
-    inputs = keras.Input((4, 5, 3))
-    conf = PrunedConfig(weight(), Spy(), (-2, -1), 2)
-    model = keras.Model(inputs, QDepthwise(2, depth_multiplier=2, use_bias=False, kq_conf=conf)(inputs))
+    inputs = keras.Input((4, 3, 4))
+    model = keras.Model(inputs, QDepthwiseConv2D(2, depth_multiplier=2, **pruned(Spy(), n_taps=2))(inputs))
     observe(model)
     set_stage(model, TRAIN)
-    x = np.random.default_rng(0).normal(size=(3, 4, 5, 3)).astype(np.float32)
+    x = (np.random.default_rng(0).integers(-8, 9, (5, 4, 3, 4)) / 4).astype(np.float32)
     y = number(model(x, training=True))
     (wrapper,) = wrappers(model)
-    assert wrapper.geometry == Geometry(n_out=6, n_in=1, taps=(2, 2))
-    for c, m in np.ndindex(3, 2):
+    assert wrapper.geometry == Geometry(n_out=8, n_in=1, taps=(2, 2))
+    for c, m in np.ndindex(4, 2):
         np.testing.assert_allclose(number(wrapper.slots["square"])[2 * c + m], (x[..., c] ** 2).sum(), rtol=1e-5)
     np.testing.assert_allclose(number(wrapper.slots["active"]), (y > 0).mean(axis=(0, 1, 2)), rtol=1e-6)
 
@@ -468,6 +450,7 @@ def test_the_layers_inside_attention_are_watched():
     model(x, training=True)
     found = {kernel.layer.name: kernel.pruned for kernel in pruned_kernels(model)}
     assert set(found) == {"query", "key", "value", "attention_output"}
+    assert found["attention_output"].geometry == Geometry(n_out=6, n_in=6)
     for name in ("query", "key", "value"):
         assert found[name].geometry == Geometry(n_out=6, n_in=6)
         np.testing.assert_allclose(number(found[name].slots["square"])[0], (x**2).sum(axis=(0, 1)), rtol=1e-6)

@@ -77,7 +77,7 @@ def sequences() -> keras.Model:
     inputs = keras.Input((4, 3), name="series")
     shared = L.Dense(4, activation="relu", name="shared")
     x = shared(inputs)
-    x = L.MultiHeadAttention(2, 3, name="attention")(x, x) + x
+    x = L.MultiHeadAttention(2, 3, name="attention")(x, x, use_causal_mask=True) + x
     x = L.EinsumDense("abc,cd->abd", (None, 3), bias_axes="d", name="einsum")(x)
     x = L.BatchNormalization(name="norm")(x)
     y = shared(x)

@@ -94,7 +94,7 @@ def random_graph(program: list[tuple[str, int, int]], n_inputs: int, n_outputs: 
     return randomized(keras.Model(inputs[0] if n_inputs == 1 else inputs, ends, name="random"))
 
 
-@settings(max_examples=15)
+@settings(max_examples=12)
 @given(steps, st.integers(1, 2), st.integers(1, 3))
 def test_any_graph_computes_the_same_before_and_after_and_keeps_its_names(program, n_inputs, n_outputs):
     model = random_graph(program, n_inputs, n_outputs)

@@ -68,13 +68,11 @@ def einsum_products(shape, kernel) -> Iterator[Product]:
 
 CASES = {
     "dense": ((5,), lambda **q: hgq.layers.QDense(4, **q)),
-    "dense at positions": ((3, 5), lambda **q: hgq.layers.QDense(4, **q)),
+    "positions": ((3, 5), lambda **q: hgq.layers.QDense(4, **q)),
     "einsum": ((3, 4, 5), lambda **q: hgq.layers.QEinsumDense("nabc,cdb->nadb", (3, 2, 4), bias_axes="d", **q)),
     "batchnorm": ((5,), lambda **q: hgq.layers.QEinsumDenseBatchnorm("...a,ab->...b", 4, bias_axes="b", **q)),
-    "conv1d": ((7, 2), lambda **q: hgq.layers.QConv1D(3, 3, **q)),
     "conv1d dilated": ((9, 2), lambda **q: hgq.layers.QConv1D(3, 3, dilation_rate=2, **q)),
-    "conv2d same": ((5, 4, 2), lambda **q: hgq.layers.QConv2D(3, (3, 2), padding="same", **q)),
-    "conv2d strides": ((6, 5, 2), lambda **q: hgq.layers.QConv2D(3, 2, strides=2, padding="same", **q)),
+    "conv2d strides": ((6, 5, 2), lambda **q: hgq.layers.QConv2D(3, (3, 2), strides=2, padding="same", **q)),
     "conv2d groups": ((4, 4, 4), lambda **q: hgq.layers.QConv2D(6, 2, groups=2, **q)),
     "conv3d": ((3, 3, 4, 2), lambda **q: hgq.layers.QConv3D(2, 2, **q)),
 }
@@ -88,35 +86,35 @@ def products(layer, shape, kernel):
     return dense_products(shape, kernel)
 
 
-def built(make, shape, *, masked=False, numbers=NUMBERS):
-    """Return a layer with random widths and, if asked for, a random mask."""
+def built(make, shape, *, pruned=True):
+    """Return a layer with random widths, whose kernel a method may prune."""
     rng = np.random.default_rng(len(shape))
-    kernel = quantizers.weight(numbers)
-    if masked:
-        kernel = PrunedConfig(kernel, method_of("magnitude")())
+    kernel = quantizers.weight(NUMBERS)
     layer = make(
-        kq_conf=kernel,
-        bq_conf=quantizers.bias(numbers),
-        iq_conf=quantizers.activation(numbers, QuantizerSettings(granularity="weight")),
-        beta0=quantizers.beta(numbers),
+        kq_conf=PrunedConfig(kernel, method_of("magnitude")()) if pruned else kernel,
+        bq_conf=quantizers.bias(NUMBERS),
+        iq_conf=quantizers.activation(NUMBERS),
+        beta0=NUMBERS.beta,
     )
     layer.build((None, *shape))
-    inside = layer.kq.quantizer.inside if masked else layer.kq.quantizer
-    for variable, low, high in ((inside._b, 0, 7), (layer.bq.quantizer._b, 0, 7), (layer.iq.quantizer._f, -4, 6)):
+    for variable, low, high in (
+        (weight_bits(layer), 0, 7),
+        (layer.bq.quantizer._b, 0, 7),
+        (layer.iq.quantizer._f, -4, 6),
+    ):
         variable.assign(rng.integers(low, high, variable.shape))
-    if masked:
-        layer.kq.quantizer.mask.assign(rng.integers(0, 2, layer.kernel.shape))
     return layer
 
 
-def by_hand(layer, shape, masked):
+def weight_bits(layer):
+    return getattr(layer.kq.quantizer, "inside", layer.kq.quantizer)._b
+
+
+def by_hand(layer, shape):
     """Count input bits times weight bits over every multiplication."""
-    kernel = tuple(layer.kernel.shape)
     _, i, f = (np.broadcast_to(number(one)[0], shape) for one in layer.iq.quantizer.kif)
-    inputs = np.maximum(i + f, 0)
-    inside = layer.kq.quantizer.inside if masked else layer.kq.quantizer
-    weights = number(inside._b) * (number(layer.kq.quantizer.mask) if masked else 1)
-    return sum(inputs[x] * weights[w] for x, w in products(layer, shape, kernel))
+    inputs, weights = np.maximum(i + f, 0), number(weight_bits(layer)) * number(layer.kq.quantizer.mask)
+    return sum(inputs[x] * weights[w] for x, w in products(layer, shape, tuple(layer.kernel.shape)))
 
 
 def of_bias(layer, shape):
@@ -127,20 +125,21 @@ def of_bias(layer, shape):
     return bits * np.prod(layer.compute_output_shape((1, *shape)))
 
 
-@pytest.mark.parametrize("masked", [False, True], ids=["whole", "masked"])
 @pytest.mark.parametrize("name", CASES)
-def test_ebops_are_input_bits_times_weight_bits_over_every_multiplication(name, masked):
+def test_ebops_are_input_bits_times_weight_bits_over_every_multiplication(name):
     shape, make = CASES[name]
-    layer = built(make, shape, masked=masked)
-    found = float(number(layer._compute_ebops((1, *shape))))
-    assert found == pytest.approx(by_hand(layer, shape, masked) + of_bias(layer, shape), rel=1e-6)
+    layer = built(make, shape)
+    for mask in (1.0, np.random.default_rng(9).integers(0, 2, layer.kernel.shape)):
+        layer.kq.quantizer.mask.assign(np.broadcast_to(mask, layer.kernel.shape))
+        found = float(number(layer._compute_ebops((1, *shape))))
+        assert found == pytest.approx(by_hand(layer, shape) + of_bias(layer, shape), rel=1e-6)
 
 
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("name", ["positions", "batchnorm", "conv2d groups"])
 def test_a_layer_costs_what_hgq2_says_of_the_same_layer(name):
     shape, make = CASES[name]
     price = MonoL1(NUMBERS.gamma)
-    mine = built(make, shape)
+    mine = built(make, shape, pruned=False)
     theirs = make(
         kq_conf=QuantizerConfig("kbi", "weight", b0=5, br=price),
         bq_conf=QuantizerConfig("kbi", "bias", b0=5, br=price),
@@ -159,7 +158,8 @@ def test_a_layer_costs_what_hgq2_says_of_the_same_layer(name):
 
 def test_the_loss_holds_the_price_of_what_is_left_once():
     shape, make = CASES["dense"]
-    layer = built(make, shape, masked=True)
+    layer = built(make, shape)
+    layer.kq.quantizer.mask.assign(np.random.default_rng(9).integers(0, 2, layer.kernel.shape))
     x = np.random.default_rng(0).normal(0, 2, (2, *shape)).astype("f")
     layer(x, training=True)
     ebops = float(number(layer._compute_ebops((1, *shape))))
@@ -184,6 +184,6 @@ def test_a_removed_kernel_costs_nothing():
 
 def test_the_price_of_widths_counts_no_width_below_zero():
     layer = built(CASES["dense"][1], (5,))
-    for variable in (layer.kq.quantizer._b, layer.bq.quantizer._b):
+    for variable in (weight_bits(layer), layer.bq.quantizer._b):
         variable.assign(variable.constraint(np.full(variable.shape, -3.0, "f")))
         assert float(number(variable.regularizer(variable))) == 0

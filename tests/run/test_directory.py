@@ -8,7 +8,7 @@ import logging
 import pytest
 
 from weft.config import load
-from weft.errors import ConfigError, RunError
+from weft.errors import RunError
 from weft.run import Run
 
 
@@ -63,11 +63,3 @@ def test_events_survive_a_line_torn_by_a_kill(tmp_path, caplog):
     with caplog.at_level(logging.WARNING):
         assert [event["event"] for event in run.events()] == ["stage"]
     assert "left out a damaged line" in caplog.text
-
-
-def test_tracking_that_is_not_there_yet_is_refused_and_not_ignored(tmp_path):
-    from weft.run.stages import execute
-
-    run = begin(tmp_path, "tracking.mlflow=true")
-    with pytest.raises(ConfigError, match=r"tracking.mlflow is on, .* not write to MLflow yet; set"):
-        execute(run, ("data",), lambda title: None)

@@ -17,7 +17,7 @@ from typer.testing import CliRunner
 
 from tests.run.conftest import environment, weft
 from tests.tune.helpers import LISTS, experiment, study
-from weft.config import load, loads
+from weft.config import SelectConfig, load, loads
 from weft.errors import BudgetError, RunError
 from weft.search.journal import JOURNAL
 from weft.tune.study import best_of, require_best
@@ -349,7 +349,7 @@ def test_constraints_that_no_trial_meets_end_with_the_closest_and_what_it_misses
     )
     with pytest.raises(BudgetError, match=said):
         require_best(found.results, tmp_path)
-    assert best_of(found.results) is None
+    assert best_of(found.results, SelectConfig()) is None
 
 
 def test_a_tuning_without_a_complete_trial_says_why(tmp_path):
@@ -358,10 +358,15 @@ def test_a_tuning_without_a_complete_trial_says_why(tmp_path):
         require_best(found.results, tmp_path)
 
 
-def test_the_best_of_several_objectives_is_the_knee_and_of_one_the_best(tmp_path):
+def test_the_best_of_one_objective_is_the_best_and_of_several_what_the_selection_prefers(tmp_path):
+    one = study(tmp_path / "one", experiment(LISTS, sampler="grid", objectives="[ebops]",
+                                             constraints='{accuracy: ">= 0.9"}')).results  # fmt: skip
+    feasible = [trial for trial in one.trials if trial.value("accuracy") >= 0.9]
+    assert best_of(one, SelectConfig())[0].value("ebops") == min(trial.value("ebops") for trial in feasible)
     several = study(tmp_path / "two", experiment(LISTS, sampler="grid")).results
-    one = study(tmp_path / "one", experiment(LISTS, sampler="grid", objectives="[accuracy]")).results
-    best = max(trial.value("accuracy") for trial in one.trials)
-    assert best_of(one)[0].value("accuracy") == best
-    assert best_of(several)[0] in several.front()
-    assert best_of(several)[1].startswith("knee of accuracy, ebops")
+    rules = {"best_metric": "best accuracy", "cheapest": "lowest ebops", "knee": "knee of accuracy, ebops"}
+    for rule, words in rules.items():
+        trial, reason = best_of(several, SelectConfig(rule=rule, cost="ebops"))
+        assert trial in several.front()
+        assert reason.startswith(words)
+    assert best_of(several, SelectConfig(rule="cheapest", cost="lut"))[1].startswith("knee of")

@@ -12,6 +12,7 @@ from weft.cli._app import Json, command, print_json
 @command
 def presets(
     name: Annotated[str | None, typer.Argument(help="Print this preset's YAML, to be changed and run.")] = None,
+    only_recipes: Annotated[bool, typer.Option("--recipes", help="With --json: the recipes of `compress`.")] = False,
     as_json: Json = False,
 ) -> None:
     """List the presets, or print one."""
@@ -27,7 +28,7 @@ def presets(
         return
     found = {"experiments": experiments(), "recipes": recipes()}
     if as_json:
-        print_json(found)
+        print_json(found["recipes" if only_recipes else "experiments"])
         return
     width = max(len(preset) for kind in found.values() for preset in kind)
     for title, kind in zip(

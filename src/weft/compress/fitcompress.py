@@ -7,9 +7,9 @@ length is the root of the Fisher distance FIT = Σ F (a-b)² between the two sta
 together. States are expanded in the order of the length of their way plus |rate - goal| · sqrt(FIT to zero).
 
 Deviations: All layers begin at the first width of the schedules and not as floats, since firmware has none. What layers
-read is part of the state and of the distance, after arXiv:2210.08502. Ranges hold every value, as in `weft.quantize`,
-so that a weight is zero where it is less than half a step. The search ends when no open state promises a shorter way
-than the best state that meets the goal has, not when the first of these is listed.
+read is part of the state and of the distance, after arXiv:2210.08502. Ranges follow the rule of HGQ2's quantisers and
+hold every value, so that a weight is zero where it is less than half a step. The search ends when no open state
+promises a shorter way than the best state that meets the goal has, not when the first of these is listed.
 """
 
 from __future__ import annotations
@@ -148,7 +148,7 @@ def _clip_after(constraint: Callable[[Tensor], Tensor] | None, limit: float) -> 
 
 
 def round_kernel(kernel: np.ndarray, bits: int, group_axes: Sequence[int] | None = None) -> np.ndarray:
-    """Round a kernel half up to a fixed-point format of a width, whose range is the smallest that holds all weights.
+    """Round a kernel half up to a fixed-point format of a width, whose range is the smallest that holds all magnitudes.
 
     Args:
         kernel: Weights, any shape.
@@ -165,7 +165,7 @@ def round_kernel(kernel: np.ndarray, bits: int, group_axes: Sequence[int] | None
     own = {axis % kernel.ndim for axis in group_axes or ()}
     shared = tuple(axis for axis in range(kernel.ndim) if axis not in own)
     w = kernel.astype(np.float64)
-    step = _step(w.min(axis=shared, keepdims=True), w.max(axis=shared, keepdims=True), bits - 1)
+    step = _step(np.abs(w).max(axis=shared, keepdims=True), bits - 1)
     return (np.floor(w / step + 0.5) * step).astype(np.float32)
 
 
@@ -190,12 +190,11 @@ def kernel_cost(kind: GoalKind, kernel: FloatKernel, weights: np.ndarray, bits: 
     return float(kernel.products[weights != 0].sum() * bits * input_bits)
 
 
-def _step(low: np.ndarray, high: np.ndarray, magnitude_bits: int) -> np.ndarray:
-    """Return the step of the smallest format `[-2^i, 2^i - step]` with so many bits that holds a range."""
-    size = np.maximum(-low, high / (1 - 2.0**-magnitude_bits))
+def _step(magnitude: np.ndarray, bits: int) -> np.ndarray:
+    """Return the step of the smallest format with so many bits besides the sign whose greatest value is no less."""
     with np.errstate(divide="ignore"):
-        i = np.where(size > 0, np.ceil(np.log2(size)), 0)  # all zero: any format will do
-    return 2.0 ** (i - magnitude_bits)
+        i = np.where(magnitude > 0, np.ceil(np.log2(magnitude / (1 - 2.0**-bits))), 0)  # all zero: any format will do
+    return 2.0 ** (i - bits)
 
 
 @dataclass(frozen=True)
@@ -368,10 +367,9 @@ class _Search:
 
     def _format(self, n: int, i: int) -> tuple[float, float, float]:
         """Return step, least and greatest value of what a kernel reads in its i-th width."""
-        k, (low, high) = self.signs[n], self.ranges[n]
-        magnitude = self.config.activation_bits[i] - k
-        step = float(_step(np.array(low), np.array(high), magnitude))
-        return step, -k * step * 2.0**magnitude, step * (2.0**magnitude - 1)
+        k, bits = self.signs[n], self.config.activation_bits[i] - self.signs[n]
+        step = float(_step(np.abs(self.ranges[n]).max(), bits))
+        return step, -k * step * 2.0**bits, step * (2.0**bits - 1)
 
     def _found(self, node: _Node, states: int) -> Found:
         config, layers = self.config, {}

@@ -162,7 +162,7 @@ class Stages:
         """Return what a rewind takes back: everything but the methods' own variables."""
         own = {id(v) for k in self.kernels for v in (k.pruned.mask, k.pruned.stage, *k.pruned.times.values())}
         own |= {id(v) for k in self.kernels for v in k.pruned.slots.values()}
-        return {f"{i}/{v.path}": v for i, v in enumerate(self._variables()) if id(v) not in own}
+        return {str(i): v for i, v in enumerate(self._variables()) if id(v) not in own}
 
     def memory(self) -> dict[str, np.ndarray]:
         """Return what a checkpoint must hold besides the model's and the optimizer's variables."""

@@ -218,7 +218,7 @@ def expand(value: Any) -> Any:
     name = value.get("recipe") if isinstance(value, Mapping) else None
     if not isinstance(name, str) or name in BASE_RECIPES:
         return value
-    known = (*BASE_RECIPES, *recipes())
+    known = (*BASE_RECIPES, *sorted(recipes()))
     if name not in known:
         refuse([(("recipe",), f"must be one of {', '.join(known)}; got '{name}'{did_you_mean(name, known)}")])
     named = parse((RECIPES / f"{name}.yaml").read_text("utf-8")).data

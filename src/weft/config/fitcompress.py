@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from weft.section import Section, refuse
+from weft.section import Found, Section, refuse
 
 GoalKind = Literal["ebops", "bops_ratio", "bytes"]
 Bits = Annotated[int, Field(ge=2, le=24)]
@@ -22,7 +22,10 @@ class Goal(Section):
 
     ebops: int | None = Field(default=None, gt=0, description="Effective bit operations of all products with weights.")
     bops_ratio: float | None = Field(
-        default=None, gt=0, lt=1, description="Bit operations of all products, as a share of those of the same network in 32 bits."
+        default=None,
+        gt=0,
+        lt=1,
+        description="Bit operations of all products, as a share of those of the same network in 32 bits.",
     )
     bytes: int | None = Field(default=None, gt=0, description="Storage of the weights that are not zero, in bytes.")
 
@@ -86,7 +89,7 @@ class FitCompressConfig(Section):
 
     @model_validator(mode="after")
     def _widths_fall(self) -> FitCompressConfig:
-        problems = []
+        problems: Found = []
         for name in ("weight_bits", "activation_bits"):
             widths = getattr(self, name)
             if any(a <= b for a, b in pairwise(widths)):

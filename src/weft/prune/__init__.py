@@ -43,4 +43,5 @@ def method_of(name: str) -> type[Method]:
 
 
 def _is_method(item: Any) -> bool:
-    return isinstance(item, type) and issubclass(item, Method) and "method" in item.__annotations__ and item is not Method
+    named = isinstance(item, type) and issubclass(item, Method) and "method" in item.__annotations__
+    return named and item is not Method

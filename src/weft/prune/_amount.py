@@ -14,9 +14,11 @@ def gives_way(field: str, *others: str) -> Callable[[Any], Any]:
     """Return a validator that drops the default of `field` where one of `others` is given in its place."""
 
     def drop(value: Any) -> Any:
-        if isinstance(value, Mapping) and field not in value and any(value.get(name) is not None for name in others):
-            return {**cast(Mapping[str, Any], value), field: None}
-        return cast(Any, value)
+        if not isinstance(value, Mapping):
+            return value
+        given = cast(Mapping[str, Any], value)
+        replaced = field not in given and any(given.get(name) is not None for name in others)
+        return {**given, field: None} if replaced else given
 
     return drop
 

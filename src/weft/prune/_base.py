@@ -1,17 +1,17 @@
 """What a pruning method is: a section of the configuration, and pure functions on one kernel.
 
-A method sees a kernel as a matrix `w` of shape (n_out, n): one row for each output, one column for each weight that the
-output reads. What it learns or counts lives in named slots; `weft.quantize.pruned.Pruned` keeps them as variables of the
-layer, calls these functions in the compiled step, and turns the matrix back into the kernel. So a method is one file
-without layers, and works in every layer type and on every Keras backend. Nothing here may depend on the value of a
-tensor in Python: use `weft.ops.where` and `weft.ops.cond`.
+A method sees a kernel as a matrix `w` of shape (n_out, n): one row for each output, one column for each weight that
+the output reads. What it learns or counts lives in named slots; `weft.quantize.pruned.Pruned` keeps them as variables
+of the layer, calls these functions in the compiled step, and turns the matrix back into the kernel. So a method is one
+file without layers, and works in every layer type and on every Keras backend. Nothing here may depend on the value of
+a tensor in Python: use `weft.ops.where` and `weft.ops.cond`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from pydantic import Field
 

@@ -153,9 +153,9 @@ class Mdmm(Method):
         """Return how many consecutive weights form a group, `n` being those of an output."""
         if self.metric == "structured":
             return n
-        if self.metric == "dsp":
-            return self.reuse_factor
-        return _metrics.bram_group(self.reuse_factor, self.weight_bits) if self.metric == "bram" else 1
+        if self.metric == "bram":
+            return _metrics.bram_group(self.reuse_factor or 1, self.weight_bits or 1)
+        return self.reuse_factor or 1
 
     @staticmethod
     def _scale(size: Tensor, state: State) -> Tensor:

@@ -49,7 +49,7 @@ class Pdp(Amount):
         return self.m is None
 
     def slots(self, geometry: Geometry) -> dict[str, Slot]:
-        return {"share": Slot((), initial=self._share)}
+        return {"share": Slot((), initial=1.0 - self.n / self.m if self.n and self.m else self.sparsity or 0.0)}
 
     def apply(self, w: Tensor, state: State, clock: Clock) -> tuple[Tensor, Tensor]:
         size = self._sizes(ops.stop_gradient(w))
@@ -64,10 +64,6 @@ class Pdp(Amount):
         size = self._sizes(w)
         kept = size.shape[-1] - self._pruned(size, state, clock)
         return w, self._spread(keep_largest(size, kept), w)
-
-    @property
-    def _share(self) -> float:
-        return self.sparsity if self.m is None else 1.0 - self.n / self.m
 
     def _sizes(self, w: Tensor) -> Tensor:
         """Return what competes, in groups: magnitudes of weights, or norms of rows; (groups, size)."""

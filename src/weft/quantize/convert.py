@@ -8,7 +8,6 @@ found before anything is built.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
 import keras
@@ -17,10 +16,11 @@ from hgq.quantizer import Quantizer
 from weft.config.numbers import FixedNumbers, FloatNumbers, HgqNumbers, LayerSettings
 from weft.errors import ShapeError, UnsupportedError
 from weft.prune import Method
-from weft.quantize.counterparts import Kit, Made, Read, Rule, can_fuse, copied, fused, rule_of, why_missing, with_method
-from weft.quantize.graph import Call, calls, flow, graph_of, graphs, rebuild
-from weft.quantize.operations import function_of, is_keras, is_nonnegative, is_pure, is_quantized, kind_of
-from weft.quantize.selection import matches, method_for, settings_of, warn_of_unmatched
+from weft.quantize.counterparts import Kit, Made, copied, fused, why_missing, with_method
+from weft.quantize.graph import Call, graph_of, rebuild
+from weft.quantize.operations import is_pure, is_quantized, kind_of
+from weft.quantize.selection import method_for, settings_of, warn_of_unmatched
+from weft.quantize.survey import Survey, Use
 
 
 def convert(
@@ -55,7 +55,7 @@ def convert(
         ShapeError: Kernels that the method cannot prune, all of them.
         ConfigError: The settings of a layer do not fit the numbers or the method.
     """
-    survey = _Survey(model, fuse_batch_norm, keep)
+    survey = Survey(model, fuse_batch_norm, keep)
     plan = _Plan(survey, numbers, layers or {}, method, prune_first)
     plan.check(model)
     plan.warn(layers or {}, method, keep)
@@ -71,110 +71,15 @@ def convert(
     return new
 
 
-@dataclass
-class _Use:
-    """An operation of the model, and all that is known of its calls."""
-
-    place: str
-    operation: Any
-    kept: bool
-    rule: Rule | None
-    calls: list[Call] = field(default_factory=list)
-    reads: list[tuple[Read, ...]] = field(default_factory=list)
-    fused: Any = None  # the batch normalisation that becomes one with this dense layer
-    is_fused: bool = False  # whether this is such a batch normalisation
-
-    @property
-    def read(self) -> tuple[Read, ...]:
-        """What it reads in any of its calls, one entry for each tensor."""
-        columns = zip(*self.reads, strict=True) if len({len(one) for one in self.reads}) == 1 else [sum(self.reads, ())]
-        return tuple(
-            Read(column[0].shape, any(r.first for r in column), any(r.signed for r in column)) for column in columns
-        )
-
-    @property
-    def prunable(self) -> bool:
-        return self.rule is not None and "prune" in self.rule.parts and not self.kept
-
-
-class _Survey:
-    """The operations of a model by identity, with what they read."""
-
-    def __init__(self, model: Any, fuse_batch_norm: bool, keep: Sequence[str]) -> None:
-        self.uses: dict[int, _Use] = {}
-        self.raw: dict[tuple[int, int], Read] = {}
-        self._keep = keep
-        start = [_Fact(first=True, raw=True, signed=True) for _ in graph_of(model).inputs]
-        flow(model, start, self._visit)
-        if fuse_batch_norm:
-            for place, graph in graphs(model):
-                self._fuse(place, graph)
-
-    def _visit(self, call: Call, facts: list[_Fact]) -> _Fact:
-        operation = call.operation
-        use = self.uses.get(id(operation))
-        if use is None:
-            kept = any(matches(pattern, call.place) for pattern in self._keep)
-            use = self.uses[id(operation)] = _Use(call.place, operation, kept, rule_of(operation))
-        use.calls.append(call)
-        use.reads.append(tuple(Read(t.shape, f.first, f.signed) for t, f in zip(call.inputs, facts, strict=True)))
-        moves = kind_of(operation) == "moves"
-        signed = not is_nonnegative(operation, [not fact.signed for fact in facts])
-        if moves and not use.kept:
-            return _Fact(any(f.first for f in facts), any(f.raw for f in facts), signed)
-        if not use.kept and _needs_quantizer(operation):
-            for tensor, fact in zip(call.inputs, facts, strict=True):
-                if fact.raw:
-                    self.raw[id(call.node), id(tensor)] = Read(tensor.shape, fact.first, fact.signed)
-        return _Fact(first=False, raw=use.kept, signed=signed)
-
-    def _fuse(self, place: str, graph: Any) -> None:
-        readers: dict[int, list[Call]] = {}
-        for call in calls(graph, place):
-            for tensor in call.inputs:
-                readers.setdefault(id(tensor), []).append(call)
-        ends = {id(tensor) for tensor in graph_of(graph).outputs}
-        for call in calls(graph, place):
-            use = self.uses.get(id(call.operation))
-            if use is None or not self._is_single(use) or type(call.operation).__name__ not in ("Dense", "EinsumDense"):
-                continue
-            found = readers.get(id(call.outputs[0]), [])
-            norm = self.uses.get(id(found[0].operation)) if len(found) == 1 else None
-            if norm is None or id(call.outputs[0]) in ends or not self._is_single(norm):
-                continue
-            if can_fuse(use.operation, norm.operation):
-                use.fused, norm.is_fused = norm.operation, True
-
-    @staticmethod
-    def _is_single(use: _Use) -> bool:
-        return not use.kept and is_keras(use.operation) and len({id(call.node) for call in use.calls}) == 1
-
-
-def _needs_quantizer(operation: Any) -> bool:
-    """Whether what takes the place of an operation does not quantise what it reads."""
-    kind, function = kind_of(operation), function_of(operation)
-    if kind == "function":
-        return function == "softmax"
-    return is_pure(operation) or (kind == "selects" and function != "linear")
-
-
-@dataclass(frozen=True)
-class _Fact:
-    """What is known of a tensor: whether it is the network's input, is not quantised yet, may be negative."""
-
-    first: bool
-    raw: bool
-    signed: bool
-
-
 class _Plan:
     """What becomes of each operation."""
 
     def __init__(
-        self, survey: _Survey, numbers: Any, layers: Mapping[str, LayerSettings], method: Method | None, first: bool
+        self, survey: Survey, numbers: Any, layers: Mapping[str, LayerSettings], method: Method | None, first: bool
     ) -> None:
         self._survey, self._numbers = survey, numbers
         taken = frozenset(use.operation.name for use in survey.uses.values())
+        self._names = set(taken)
         self._kits: dict[int, Kit] = {}
         for key, use in survey.uses.items():
             settings = settings_of(layers, use.place)
@@ -198,8 +103,7 @@ class _Plan:
             raise UnsupportedError(
                 f"cannot convert model '{model.name}' to quantised layers:\n- "
                 + "\n- ".join(problems)
-                + "\nChange the "
-                "model, or list in keep the layers that are to stay in float, which no firmware can be made of"
+                + "\nChange the model, or list in keep the layers that are to stay in float, which firmware cannot have"
             )
         shapes = [
             problem for key, use in self._survey.uses.items() for problem in self._unprunable(use, self._kits[key])
@@ -208,11 +112,10 @@ class _Plan:
             raise ShapeError(
                 f"cannot prune model '{model.name}':\n- "
                 + "\n- ".join(shapes)
-                + "\nList these layers in prune.skip, or "
-                "choose another method"
+                + "\nList these layers in prune.skip, or choose another method"
             )
 
-    def _objection(self, use: _Use) -> str | None:
+    def _objection(self, use: Use) -> str | None:
         if use.kept or use.is_fused or is_quantized(use.operation):
             return None
         if use.rule is not None:
@@ -221,7 +124,7 @@ class _Plan:
         return None if kind_of(use.operation) in exact else why_missing(use.operation)
 
     @staticmethod
-    def _unprunable(use: _Use, kit: Kit) -> list[str]:
+    def _unprunable(use: Use, kit: Kit) -> list[str]:
         if kit.method is None or use.rule is None:
             return []
         reasons = [(axes, kit.method.check(axes.geometry)) for axes in use.rule.kernels(use.operation)]
@@ -235,19 +138,14 @@ class _Plan:
     def warn(self, layers: Mapping[str, LayerSettings], method: Method | None, keep: Sequence[str]) -> None:
         """Warn of patterns that mean no layer."""
         uses = self._survey.uses.values()
-        quantized = [
-            use.place
-            for use in uses
-            if use.rule is not None and not (use.kept or use.is_fused or is_quantized(use.operation))
-        ]
-        warn_of_unmatched(layers, quantized, "layers", stacklevel=3)
+        warn_of_unmatched(layers, [use.place for use in uses if use.replaced], "layers", stacklevel=3)
         warn_of_unmatched(keep, [use.place for use in uses], "keep", stacklevel=3)
         if method is not None:
             prunable = [use.place for use in uses if use.prunable]
             warn_of_unmatched(method.only, prunable, "prune.only", stacklevel=3)
             warn_of_unmatched(method.skip, prunable, "prune.skip", stacklevel=3)
 
-    def make(self, use: _Use) -> Made:
+    def make(self, use: Use) -> Made:
         """Return what takes the place of an operation."""
         kit, operation = self._kits[id(use.operation)], use.operation
         if use.is_fused:
@@ -269,5 +167,8 @@ class _Plan:
         if use.rule is not None and len(use.read) > 1:
             return None  # its counterpart quantises what it reads
         kit = Kit(self._numbers, self._kits[id(use.operation)].settings, reads=(read,))
-        position = next(i for i, one in enumerate(call.inputs) if one is tensor)
-        return Quantizer(kit.input(), name=f"{use.operation.name}_input{position}")
+        name = f"{use.operation.name}_input{next(i for i, one in enumerate(call.inputs) if one is tensor)}"
+        while name in self._names:
+            name += "_"
+        self._names.add(name)
+        return Quantizer(kit.input(), name=name)

@@ -172,8 +172,8 @@ class FixedPointConfig(QuantizerConfig):
         if config["overflow_mode"] == "WRAP_SM":
             if not self.follows or self.place not in ("weight", "bias"):
                 raise UnsupportedError(
-                    f"cannot freeze a {self.place} quantiser with overflow_mode WRAP_SM, which the adder graph does not "
-                    "have; use SAT, SAT_SYM or WRAP"
+                    f"cannot freeze a {self.place} quantiser with overflow_mode WRAP_SM, which the adder graph does "
+                    "not have; use SAT, SAT_SYM or WRAP"
                 )
             config["overflow_mode"] = "SAT"  # a range that follows the weights holds all of them
         return QuantizerConfig(**config)

@@ -38,22 +38,20 @@ def layers_to_yaml(model: Any) -> str:
     Raises:
         UnsupportedError: The model's graph is not known.
     """
-    from weft.quantize.counterparts import rule_of
-    from weft.quantize.graph import walk
-    from weft.quantize.operations import is_quantized
+    from weft.quantize.survey import Survey
 
-    blocks: dict[str, str] = {}
-    for call in walk(model):
-        rule = rule_of(call.operation)
-        if rule is not None and not is_quantized(call.operation) and call.place not in blocks:
-            shapes = [str(axes.shape) for axes in rule.kernels(call.operation)]
-            note = type(call.operation).__name__ + (f", kernel {' and '.join(shapes)}" if shapes else "")
-            parts = _parts(call.operation, rule)
+    blocks = []
+    for use in Survey(model).uses.values():
+        if use.rule is not None and use.replaced:
+            shapes = [str(axes.shape) for axes in use.rule.kernels(use.operation)]
+            note = type(use.operation).__name__ + (f", kernel {' and '.join(shapes)}" if shapes else "")
+            note += f", with {use.fused.name} ({type(use.fused).__name__})" if use.fused is not None else ""
+            parts = _parts(use.operation, use.rule)
             lines = [f"  {part}: {_UNCHANGED.get(part, '{}')}" for part in _ORDER if part in parts]
-            blocks[call.place] = "\n".join([f"{_quoted(call.place)}:  # {note}", *lines])
+            blocks.append("\n".join([f"{_quoted(use.place)}:  # {note}", *lines]))
     fields = QuantizerSettings.model_fields.items()
     keys = "\n".join(f"#   {name}: {field.description}" for name, field in fields)
-    return "\n".join([_HEAD.format(model=model.name, keys=keys), *blocks.values()]) + "\n"
+    return "\n".join([_HEAD.format(model=model.name, keys=keys), *blocks]) + "\n"
 
 
 _ORDER = tuple(LayerSettings.model_fields)

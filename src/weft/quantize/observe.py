@@ -17,7 +17,6 @@ import keras
 from hgq.layers import QBatchNormDense
 from keras import ops
 from keras.src.layers.convolutional.base_conv import BaseConv
-from keras.src.layers.convolutional.base_depthwise_conv import BaseDepthwiseConv
 
 from weft.errors import UnsupportedError
 from weft.prune import Seen
@@ -50,7 +49,7 @@ def _method(kernel: Kernel) -> Any:
 
 def _can_be_watched(kernel: Kernel) -> bool:
     layer = kernel.layer
-    kinds = (keras.layers.Dense, keras.layers.EinsumDense, BaseConv, BaseDepthwiseConv)
+    kinds = (keras.layers.Dense, keras.layers.EinsumDense, BaseConv)
     told = "training" in layer.call_signature_parameters  # whether it learns that a call is one of training
     if not isinstance(layer, kinds) or isinstance(layer, QBatchNormDense) or not told:
         raise UnsupportedError(
@@ -89,11 +88,10 @@ def _seen(layer: keras.Layer, pruned: Pruned, x: Any, y: Any) -> Seen:
     elif isinstance(layer, keras.layers.EinsumDense):
         read, kernel, written = _einsum_axes(layer)
     else:  # a convolution: g groups of c channels each, and k outputs for each group
-        depthwise, first = isinstance(layer, BaseDepthwiseConv), layer.data_format == "channels_first"
-        axis = 1 if first else -1
-        groups = x.shape[axis] if depthwise else layer.groups
+        first = layer.data_format == "channels_first"
+        axis, groups = 1 if first else -1, layer.groups
         x, y = _split(x, axis, groups), _split(y, axis, groups)
-        shape = (*shape[: layer.rank], x.shape[2 if first else -1], groups, y.shape[2 if first else -1])
+        shape = (*shape[:-1], groups, shape[-1] // groups)
         before, window, after = "def"[: layer.rank], "lmn"[: layer.rank], "pqr"[: layer.rank]
         read, kernel = f"bgc{before}" if first else f"b{before}gc", f"{window}cgk"
         written = f"bgk{after}" if first else f"b{after}gk"

@@ -6,6 +6,7 @@ import re
 from typing import Any
 
 import keras
+import numpy as np
 
 from weft.quantize.fixed import FixedPointConfig
 
@@ -25,7 +26,7 @@ def plain(model: keras.Model) -> keras.Model:
         UnsupportedError: A quantiser has no counterpart in HGQ2; the message's note names the layer.
     """
     new = keras.models.clone_model(model, clone_function=_plain_layer, recursive=True)
-    values = {_path(variable): variable for variable in model.variables}
+    values = {_path(v): np.array(keras.ops.convert_to_numpy(v)) for v in model.variables}  # a copy: JAX shares buffers
     for variable in new.variables:
         if _path(variable) in values:  # HGQ2's wrapping quantisers have a speed that held ones do without
             variable.assign(values[_path(variable)])

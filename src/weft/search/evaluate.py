@@ -99,8 +99,8 @@ def design_costs(
     is rounded for this to the experiment's `cost_bits`, and its quantities say so.
     """
     from weft.compress.finalize import finalize
-    from weft.cost import costs_of
     from weft.config.numbers import FixedNumbers, FloatNumbers
+    from weft.cost import costs_of
     from weft.space.model import build, export_weights, import_weights
 
     numbers = architecture.numbers

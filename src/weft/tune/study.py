@@ -98,12 +98,18 @@ def _study(run: Run, config: TuneConfig, asked: Asked | None, bars: Bars, put: P
     return found.status, found.results
 
 
-def best_of(results: SearchResults) -> tuple[TrialRecord, str] | None:
-    """Return the best trial, of several objectives the knee of the front, and why; None where none is feasible."""
+def best_of(results: SearchResults, config: SelectConfig) -> tuple[TrialRecord, str] | None:
+    """Return the best trial and why it is; None where none meets the constraints.
+
+    Of one objective it is the best; of several, the one of the front that the rule of section `select` prefers, or the
+    knee where that rule compares a cost that is not among them.
+    """
     from weft.search.select import select
 
+    compares = config.rule != "cheapest" or config.cost in results.objectives
+    rule = config.rule if len(results.objectives) > 1 and compares else "knee"
     try:
-        (picked,) = select(results, SelectConfig(rule="knee", count=1))
+        (picked,) = select(results, SelectConfig(rule=rule, cost=config.cost, count=1))
     except BudgetError:
         return None
     return results.trials[picked.number], picked.reason
@@ -114,7 +120,7 @@ def _write(experiment: Experiment, directory: Path, results: SearchResults) -> N
     from weft.search.tables import write_tables
 
     write_tables(directory, results, units=True)
-    best = best_of(results)
+    best = best_of(results, experiment.select)
     if best is None:
         (directory / BEST).unlink(missing_ok=True)
         return
@@ -132,7 +138,7 @@ def _summarize(run: Run, config: TuneConfig, status: str, seconds: float) -> dic
 
     studies = open_to_read(run.path, STUDY)
     results = SearchResults((), {}, ()) if studies is None else collect(*studies)
-    best = best_of(results) if results.evaluated else None
+    best = best_of(results, run.experiment.select) if results.evaluated else None
     said = run.path / PLACE / "network.json"
     summary = {
         "schema": SCHEMA,
