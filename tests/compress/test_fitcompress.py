@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import doctest
 import itertools
 import math
+import sys
 from fractions import Fraction
 
 import keras
@@ -129,6 +131,10 @@ def test_rounding_equals_exact_arithmetic(w, bits):
     for n in range(3):
         np.testing.assert_array_equal(round_kernel(w, bits, [-1])[:, n], rounded_exactly(w[:, n], bits))
     np.testing.assert_array_equal(round_kernel(w, bits, [0, 1])[1, 2], rounded_exactly(w[1, 2:], bits)[0])
+
+
+def test_the_example_holds():
+    assert doctest.testmod(sys.modules[round_kernel.__module__]).failed == 0
 
 
 def test_a_weight_is_zero_below_half_a_step():

@@ -249,7 +249,7 @@ MODES = [
 ]
 
 
-@pytest.mark.parametrize(("its", "odd"), MODES, ids=lambda one: str(getattr(one, "model_fields_set", one)))
+@pytest.mark.parametrize(("its", "odd"), MODES, ids=[str(i) for i in range(len(MODES))])
 @pytest.mark.parametrize("numbers", [HGQ, FixedNumbers()], ids=["hgq", "fixed"])
 def test_activations_take_hgq2s_quantiser_wherever_it_is_right(numbers, its, odd):
     config = quantizers.activation(numbers, its)

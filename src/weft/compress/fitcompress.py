@@ -244,9 +244,8 @@ class _Search:
             "weight": lambda kernel: range(len(kernel.shape)),
         }
         self.own_ranges = [own[granularity](kernel) for kernel in kernels]
-        self.start = [
-            np.array(ops.convert_to_numpy(kernel.variable)) for kernel in kernels
-        ]  # copies: the model lives on
+        # copies, since the model lives on
+        self.start = [np.array(ops.convert_to_numpy(kernel.variable)) for kernel in kernels]
         self.ranges = meter.ranges()
         signed = {kernel.unit for kernel, (low, _) in zip(kernels, self.ranges, strict=True) if low < 0}
         self.signs = [int(kernel.unit in signed) for kernel in kernels]
@@ -274,14 +273,13 @@ class _Search:
             if len(queue) > config.keep:
                 queue = heapq.nsmallest(config.keep, queue)  # sorted, so still a heap
                 opened = {node.key: node.length for _, _, node in queue}
-            queue = queue or [
-                (math.inf, next(numbers), deepest)
-            ]  # what is dropped must not hide the end of the schedules
+            if not queue:  # states that were dropped must not hide the end of the schedules
+                queue = [(math.inf, next(numbers), deepest)]
             priority, _, node = heapq.heappop(queue)
             if best is not None and priority >= best.length:
                 return self._found(best, len(done))
             if node.key in done:
-                if node is deepest:
+                if math.isinf(priority):
                     raise self._out_of_reach(closest, len(done), more=False)
                 listed = []
                 continue
