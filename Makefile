@@ -5,7 +5,7 @@ BIN     = $(VENV)/bin
 STAMP   = $(VENV)/.weft-installed
 DEV     = $(VENV)/.weft-dev-installed
 
-.PHONY: demo test test-all lint benchmarks clean browser
+.PHONY: demo test test-all test-backends lint benchmarks clean browser
 
 # The CPU build of PyTorch, for the tests of other backends: 2.13.0 asked for by name, a plain `torch` brings CUDA along.
 # The environment: everything `weft` needs is on PyPI; no vendor tool, no licence.
@@ -29,7 +29,6 @@ demo: $(STAMP)
 test: $(DEV) browser
 	$(BIN)/ruff check src tests benchmarks
 	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not slow and not gpu and not vendor"
-	KERAS_BACKEND=torch $(BIN)/python -m pytest -n 2 --dist loadfile -m "backends and not slow and not gpu and not vendor"
 
 test-all: $(DEV) browser
 	$(BIN)/ruff check src tests benchmarks
@@ -37,6 +36,10 @@ test-all: $(DEV) browser
 	KERAS_BACKEND=torch $(BIN)/python -m pytest -n 2 --dist loadfile -m "backends and not gpu and not vendor"
 	$(BIN)/python -m pip install --quiet tensorflow-cpu
 	KERAS_BACKEND=tensorflow $(BIN)/python -m pytest -n 2 --dist loadfile -m "backends and not gpu and not vendor"
+
+# What must hold on every Keras backend, under PyTorch.
+test-backends: $(DEV)
+	KERAS_BACKEND=torch $(BIN)/python -m pytest -n 2 --dist loadfile -m "backends and not slow and not gpu and not vendor"
 
 lint: $(DEV)
 	$(BIN)/ruff check src tests benchmarks
