@@ -32,8 +32,8 @@ def weft_recipe(name: str, case: dict):
     import keras
 
     import weft  # noqa: F401 - chooses the backend
-    from weft.compress.api import compress
-    from weft.compress.stages import EngineStages, Stages
+    from weft.compression.api import compress
+    from weft.compression.stages import EngineStages, Stages
     from weft.train.engine import Engine
 
     keras.utils.set_random_seed(1)

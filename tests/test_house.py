@@ -21,7 +21,7 @@ LEVELS = [
     {"layers"},
     {"space", "train"},
     {"cost"},
-    {"compress"},
+    {"compression"},
     {"firmware"},
     {"search"},
     {"run", "report"},

@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 
 from weft import atomic
-from weft.compress.finalize import finalize
-from weft.compress.recipe import table
+from weft.compression.finalize import finalize
+from weft.compression.recipe import table
 from weft.config import load
 from weft.errors import TrainingError
 from weft.run import Design, Run

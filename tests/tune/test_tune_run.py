@@ -160,7 +160,7 @@ def test_best_yaml_is_the_experiment_with_the_best_values(place):
 
 def test_the_best_values_give_the_numbers_of_the_best_trial(place, tmp_path):
     """Compressing again in this process, from what best.yaml says, gives the metrics of the trial, to the last bit."""
-    from weft.compress.training import Material
+    from weft.compression.training import Material
     from weft.data import load as load_data
     from weft.train.metrics import evaluate
     from weft.tune.subject import Subject

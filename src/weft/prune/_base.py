@@ -87,8 +87,8 @@ class Seen:
 class Method(Section):
     """Base of all pruning methods.
 
-    Subclasses set `method: Literal["name"]`, declare their hyper-parameters as fields, and override what differs from
-    doing nothing. `only` and `skip` choose layers by name or pattern.
+    Subclasses declare `method`, a `Literal` whose default is their name, and their hyper-parameters as fields, and
+    override what differs from doing nothing. `only` and `skip` choose layers by name or pattern.
     """
 
     wants_batches: ClassVar[bool] = False
@@ -98,7 +98,7 @@ class Method(Section):
     structured: ClassVar[bool] = False
     """Whether whole rows (neurons) are removed, their biases with them."""
 
-    method: str
+    method: str = Field(description="The method.")
     only: list[str] = Field(default=["*"], description="Layers to prune, by name or pattern.")
     skip: list[str] = Field(default=[], description="Layers to leave whole, by name or pattern.")
 

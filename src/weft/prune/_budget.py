@@ -9,10 +9,12 @@ layer without weights makes the whole network a constant.
 from __future__ import annotations
 
 from collections.abc import Mapping
-
-import numpy as np
+from typing import TYPE_CHECKING
 
 from weft.errors import ConfigError
+
+if TYPE_CHECKING:
+    import numpy as np
 
 
 def shares(kernels: Mapping[str, np.ndarray], sparsity: float) -> dict[str, float]:
@@ -29,6 +31,8 @@ def shares(kernels: Mapping[str, np.ndarray], sparsity: float) -> dict[str, floa
     Raises:
         ConfigError: `sparsity` is not in [0, 1).
     """
+    import numpy as np
+
     if not 0 <= sparsity < 1:
         raise ConfigError(f"the budget of a global sparsity needs 0 <= sparsity < 1; got {sparsity}")
     smaller = {name: np.sort(np.abs(kernel), axis=None)[:-1] for name, kernel in kernels.items()}
@@ -46,6 +50,8 @@ def shares(kernels: Mapping[str, np.ndarray], sparsity: float) -> dict[str, floa
 
 def _apportion(total: int, sizes: np.ndarray) -> np.ndarray:
     """Return whole parts of `total` in proportion to `sizes`, by largest remainders; of equal ones the earlier wins."""
+    import numpy as np
+
     parts, remainders = np.divmod(total * sizes, sizes.sum())
     first = np.argsort(-remainders, kind="stable")[: total - int(parts.sum())]
     parts[first] += 1

@@ -20,7 +20,7 @@ class ActivationPruning(Method):
     wants_batches: ClassVar[bool] = True
     structured: ClassVar[bool] = True
 
-    method: Literal["ap"] = "ap"
+    method: Literal["ap"] = Field(default="ap", description="The method.")
     threshold: float = Field(
         default=0.2, ge=0, le=1, description="Share of positive outputs below which a neuron is removed."
     )

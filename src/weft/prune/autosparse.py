@@ -22,7 +22,7 @@ class AutoSparse(Method):
 
     rescales: ClassVar[bool] = True
 
-    method: Literal["autosparse"] = "autosparse"
+    method: Literal["autosparse"] = Field(default="autosparse", description="The method.")
     alpha: float = Field(default=0.5, ge=0, le=1, description="Share of its gradient that a pruned weight starts with.")
     alpha_reset_epoch: int | None = Field(
         default=None, ge=0, description="Epoch of a round, from 0, from which pruned weights get no gradient at all."

@@ -22,7 +22,7 @@ class Cs(Method):
 
     rescales: ClassVar[bool] = True
 
-    method: Literal["cs"] = "cs"
+    method: Literal["cs"] = Field(default="cs", description="The method.")
     final_temperature: float = Field(
         default=200.0, ge=1, description="Beta in the last epoch of a round; it starts from 1 and grows geometrically."
     )

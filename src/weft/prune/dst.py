@@ -27,7 +27,7 @@ def step_function(x: Tensor) -> Tensor:
 class Dst(Method):
     """Dynamic sparse training (arXiv:2005.06870): thresholds are trained together with the weights."""
 
-    method: Literal["dst"] = "dst"
+    method: Literal["dst"] = Field(default="dst", description="The method.")
     alpha: float = Field(default=5e-6, ge=0, description="Weight of the sum of exp(-threshold) in the loss.")
     granularity: Literal["tensor", "row", "weight"] = Field(
         default="row", description="What shares one threshold: a layer, an output or a weight."

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from typing import Literal
 
-import numpy as np
 from pydantic import Field
 
 from weft import ops
@@ -30,6 +29,8 @@ def magnitude_mask(w: Tensor, alive: Tensor, fraction: float) -> Tensor:
         Mask of the shape and type of `alive`: the `round(fraction * n_alive)` smallest magnitudes are gone; of equal
         ones the later goes first. A weight that was gone stays gone.
     """
+    import numpy as np
+
     kept = ops.reshape(ops.not_equal(alive, 0), (-1,))
     n_alive = ops.sum(ops.cast(kept, "int32"))
     n_removed = np.rint(fraction * np.arange(kept.shape[0] + 1)).astype(np.int32)  # by n_alive; a product rounds
@@ -43,7 +44,7 @@ def magnitude_mask(w: Tensor, alive: Tensor, fraction: float) -> Tensor:
 class Magnitude(Method):
     """Iterative magnitude pruning (arXiv:1803.03635): a share of the weights left goes between two rounds."""
 
-    method: Literal["magnitude"] = "magnitude"
+    method: Literal["magnitude"] = Field(default="magnitude", description="The method.")
     fraction: float = Field(
         default=0.2, gt=0, lt=1, description="Share of the weights still alive that is removed after each round."
     )

@@ -34,7 +34,7 @@ class Mdmm(Method):
     The slot `cost`, EBOPs per weight, has to be set for metric `ebops`; until then nothing is driven anywhere.
     """
 
-    method: Literal["mdmm"] = "mdmm"
+    method: Literal["mdmm"] = Field(default="mdmm", description="The method.")
     metric: Literal["unstructured", "structured", "dsp", "bram", "ebops", "paca"] = Field(
         default="unstructured",
         description="What is counted: weights; outputs (list the last layer in skip); DSPs or BRAMs of hls4ml with "

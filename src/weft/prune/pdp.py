@@ -25,7 +25,7 @@ from weft.types import Tensor
 class Pdp(Amount):
     """Parameter-free differentiable pruning (arXiv:2305.11203): a global sparsity, N:M, or whole outputs."""
 
-    method: Literal["pdp"] = "pdp"
+    method: Literal["pdp"] = Field(default="pdp", description="The method.")
     granularity: Literal["weight", "row"] = Field(
         default="weight", description="What is pruned: weights, or outputs; then list the model's last layer in skip."
     )

@@ -55,7 +55,7 @@ def wanda_mask(
 class Wanda(Amount):
     """Pruning by weights and activations (arXiv:2306.11695): one shot, once the inputs of some batches are known."""
 
-    method: Literal["wanda"] = "wanda"
+    method: Literal["wanda"] = Field(default="wanda", description="The method.")
     wants_batches = True
     budget: Literal["uniform", "global"] = Field(
         default="uniform",

@@ -18,8 +18,8 @@ def compress_job(job: dict[str, Any], report: Report) -> list[str]:
 
     `job` holds `run` (the directory), `trial`, `genotype`, and `weights` (relative to the run).
     """
-    from weft.compress.recipe import compress, table
-    from weft.compress.training import Material
+    from weft.compression.recipe import compress, table
+    from weft.compression.training import Material
     from weft.data import load
     from weft.space.architecture import parse
 

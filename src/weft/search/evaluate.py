@@ -49,8 +49,8 @@ def evaluate(job: Job) -> Result:
 
 
 def _evaluate(job: Job, experiment: Experiment, dataset: Dataset, architecture: Architecture, start: float) -> Result:
-    from weft.compress.finalize import variables_of
-    from weft.compress.training import Material, prepare, rate
+    from weft.compression.finalize import variables_of
+    from weft.compression.training import Material, prepare, rate
     from weft.space.model import build, export_weights
     from weft.train.fit import fit
     from weft.train.metrics import evaluate as measure
@@ -98,7 +98,7 @@ def design_costs(
     Costs are those of the finalised network: its actual weights on the grid, its ranges traced on `x`. A float network
     is rounded for this to the experiment's `cost_bits`, and its quantities say so.
     """
-    from weft.compress.finalize import finalize
+    from weft.compression.finalize import finalize
     from weft.config.numbers import FixedNumbers, FloatNumbers
     from weft.cost import costs_of
     from weft.space.model import build, export_weights, import_weights

@@ -38,7 +38,7 @@ def payload(run: Run) -> dict[str, Any]:
 
 def evaluate(job: Job) -> Result:
     """Compress the network with the job's values; a combination that is not valid comes back with what is wrong."""
-    from weft.compress.training import Material
+    from weft.compression.training import Material
     from weft.config import dump
     from weft.run.design import save_model
 

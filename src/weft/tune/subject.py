@@ -20,8 +20,8 @@ from weft.run.directory import Run
 if TYPE_CHECKING:
     import keras
 
-    from weft.compress.recipe import Compressed
-    from weft.compress.training import Material
+    from weft.compression.recipe import Compressed
+    from weft.compression.training import Material
     from weft.config import Experiment
     from weft.space.architecture import Architecture
 
@@ -125,7 +125,7 @@ class Subject:
 
     def compress(self, material: Material, experiment: Experiment, directory: Path) -> list[Compressed]:
         """Compress the network by section `compress` of an experiment, with the seed of its search."""
-        from weft.compress.recipe import compress
+        from weft.compression.recipe import compress
 
         config, seed = experiment.compress, experiment.search.seed
         if self.architecture is not None:
@@ -246,13 +246,13 @@ def _logits(model: keras.Model, path: Path) -> keras.Model:
 
 
 def _compress_model(model: Any, material: Material, config: Any, seed: int, directory: Path) -> list[Compressed]:
-    """Compress a Keras model as `weft.compress.recipe.compress` does an architecture."""
+    """Compress a Keras model as `weft.compression.recipe.compress` does an architecture."""
     import keras
 
-    from weft.compress.finalize import finalize
-    from weft.compress.network import Network
-    from weft.compress.outcome import choose
-    from weft.compress.recipe import RECIPES, Compressed, table
+    from weft.compression.finalize import finalize
+    from weft.compression.network import Network
+    from weft.compression.outcome import choose
+    from weft.compression.recipe import RECIPES, Compressed, table
     from weft.train.metrics import check_metric
     from weft.types import no_progress
 

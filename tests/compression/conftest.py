@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from tests.conftest import blobs
-from weft.compress.training import Material
+from weft.compression.training import Material
 from weft.data import Dataset, Provenance, Split
 from weft.space.architecture import Architecture, FloatNumbers
 from weft.space.blocks import MlpGenes

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from pydantic import ValidationError
 
-from weft.compress._products import einsum_labels, float_kernels
+from weft.compression._products import einsum_labels, float_kernels
 from weft.config.low_rank import LowRankBudget, LowRankConfig
 from weft.errors import BudgetError, ConfigError, NoEffectWarning, ShapeError
 

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 from tests.conftest import blobs
-from weft.compress.api import compress
-from weft.compress.callback import StagesCallback
-from weft.compress.finalize import finalize, variables_of
+from weft.compression.api import compress
+from weft.compression.callback import StagesCallback
+from weft.compression.finalize import finalize, variables_of
 from weft.quantize.kernels import pruned_kernels
 
 pytestmark = pytest.mark.backends

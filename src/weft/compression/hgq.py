@@ -10,9 +10,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from weft.compress.outcome import Candidate, Outcome
-from weft.compress.stages import EngineStages, Stages
-from weft.compress.training import FINETUNE_RATE, Material, Training, prepare, staged_rate
+from weft.compression.outcome import Candidate, Outcome
+from weft.compression.stages import EngineStages, Stages
+from weft.compression.training import FINETUNE_RATE, Material, Training, prepare, staged_rate
 from weft.config import BetaRamp, HgqCompression
 from weft.config.numbers import HgqNumbers
 from weft.errors import BudgetError
@@ -25,7 +25,7 @@ from weft.types import Progress, no_progress
 if TYPE_CHECKING:
     import keras
 
-    from weft.compress.network import Network
+    from weft.compression.network import Network
 
 TARGET_TOLERANCE = 0.02
 """A point is at the target if its EBOPs are at most this share above it."""

@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from weft.atomic import write_text
-from weft.compress import budget, fit_recipe, fixed, hgq, imp
-from weft.compress.finalize import assign, finalize
-from weft.compress.network import Network
-from weft.compress.outcome import choose
-from weft.compress.training import Material
+from weft.compression import budget, fit_recipe, fixed, hgq, imp
+from weft.compression.finalize import assign, finalize
+from weft.compression.network import Network
+from weft.compression.outcome import choose
+from weft.compression.training import Material
 from weft.config import CompressConfig
 from weft.errors import ConfigError
 from weft.space.model import build

@@ -1,6 +1,6 @@
 """Recipe `fitcompress`: pretrain in float, find widths and masks for a goal, then train with both fixed.
 
-The search is `weft.compress.fitcompress` (arXiv:2302.07612). Weights are kept in range while the network pretrains,
+The search is `weft.compression.fitcompress` (arXiv:2302.07612). Weights are kept in range while the network pretrains,
 since widths grow with them otherwise.
 """
 
@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from weft.compress.fitcompress import fitcompress, weights_within
-from weft.compress.outcome import Candidate, Outcome
-from weft.compress.training import Material, prepare, rate
+from weft.compression.fitcompress import fitcompress, weights_within
+from weft.compression.outcome import Candidate, Outcome
+from weft.compression.training import Material, prepare, rate
 from weft.config import FitCompression
 from weft.config.numbers import FixedNumbers
 from weft.errors import ShapeError
@@ -29,7 +29,7 @@ from weft.types import Progress, no_progress
 if TYPE_CHECKING:
     import keras
 
-    from weft.compress.network import Network
+    from weft.compression.network import Network
 
 CALIBRATION_BATCHES = 100
 CALIBRATION_ROWS = 128

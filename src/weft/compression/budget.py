@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from weft.compress import hgq
-from weft.compress.finalize import finalize
-from weft.compress.outcome import Candidate, Outcome
-from weft.compress.training import Material
+from weft.compression import hgq
+from weft.compression.finalize import finalize
+from weft.compression.outcome import Candidate, Outcome
+from weft.compression.training import Material
 from weft.config import BudgetCompression, CosineSchedule, EbopsTarget, HgqCompression
 from weft.errors import BudgetError
 from weft.objectives import OBJECTIVES
@@ -25,7 +25,7 @@ from weft.train.metrics import check_metric
 from weft.types import Progress, no_progress
 
 if TYPE_CHECKING:
-    from weft.compress.network import Network
+    from weft.compression.network import Network
 
 LUT_OF_EBOP = 1.1
 """LUT that one EBOP costs, where nothing is known of the network yet: the ratio of jet taggers after synthesis."""

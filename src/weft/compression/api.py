@@ -71,7 +71,7 @@ def compress(model: keras.Model, recipe: Recipe = "hgq", x: np.ndarray | None = 
         ConfigError: The recipe is not valid.
         UnsupportedError: The model holds a layer that cannot be quantised; the message names all of them.
     """
-    from weft.compress.network import Network
+    from weft.compression.network import Network
 
     config = read(recipe)
     made = Network.of_model(model).build_for(config, numbers(config), 0)
@@ -95,7 +95,7 @@ def numbers(config: FixedCompression | HgqCompression) -> Any:
         from weft.config.numbers import HgqNumbers
 
         return HgqNumbers(beta=config.beta_start, gamma=config.gamma, bits0=config.bits0)
-    from weft.compress.fixed import numbers_of
+    from weft.compression.fixed import numbers_of
 
     return numbers_of(config.precisions[0], config)
 
@@ -132,9 +132,9 @@ def fit(
         ConfigError: The recipe is not valid, or the model was not made by `compress`.
         TrainingError: A loss or weight is no longer finite.
     """
-    from weft.compress import hgq
-    from weft.compress.stages import EngineStages, Stages
-    from weft.compress.training import prepare, staged_rate
+    from weft.compression import hgq
+    from weft.compression.stages import EngineStages, Stages
+    from weft.compression.training import prepare, staged_rate
     from weft.train.fit import fit as train
 
     if recipe is None and not hasattr(model, "weft_recipe"):
@@ -170,7 +170,7 @@ def fit(
 
 
 def _material(data: Any, validation: Any, task: Task, seed: int) -> Any:
-    from weft.compress.training import Material
+    from weft.compression.training import Material
     from weft.data import Dataset, Split
 
     if isinstance(data, Dataset):

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from weft.compress.decay import PNormAdam, PNormSGD
+from weft.compression.decay import PNormAdam, PNormSGD
 from weft.errors import ConfigError, NoEffectWarning
 
 pytestmark = pytest.mark.backends

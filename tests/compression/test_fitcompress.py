@@ -17,9 +17,9 @@ from hypothesis.extra.numpy import arrays
 from keras import layers as kl
 
 from tests.gradients import gradient
-from weft.compress._fisher import LEAST_DRAWS, FisherMeter
-from weft.compress._products import float_kernels
-from weft.compress.fitcompress import Found, fitcompress, kernel_cost, round_kernel, weights_within
+from weft.compression._fisher import LEAST_DRAWS, FisherMeter
+from weft.compression._products import float_kernels
+from weft.compression.fitcompress import Found, fitcompress, kernel_cost, round_kernel, weights_within
 from weft.config.fitcompress import FitCompressConfig, Goal
 from weft.errors import BudgetError, DataError, ShapeError, UnsupportedError
 

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from keras import layers as kl
 
-from weft.compress._products import float_kernels
-from weft.compress.low_rank import factorize, ranks
+from weft.compression._products import float_kernels
+from weft.compression.low_rank import factorize, ranks
 from weft.config.low_rank import LowRankBudget, LowRankConfig
 from weft.errors import BudgetError, ConfigError, NoEffectWarning, ShapeError
 

@@ -50,7 +50,7 @@ def without_methods(model: keras.Model) -> keras.Model:
     """Return a copy of a model without pruning methods: their masks are part of the kernels."""
     import keras
 
-    from weft.compress.stages import PRETRAIN, TRAIN
+    from weft.compression.stages import PRETRAIN, TRAIN
     from weft.quantize.kernels import kernels
 
     plain = keras.models.clone_model(model, clone_function=_plain_layer, recursive=True)

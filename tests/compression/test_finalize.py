@@ -9,10 +9,10 @@ import keras
 import numpy as np
 import pytest
 
-from tests.compress.conftest import FLOAT
+from tests.compression.conftest import FLOAT
 from tests.conftest import blobs
-from weft.compress.api import compress, fit
-from weft.compress.finalize import assign, finalize, variables_of
+from weft.compression.api import compress, fit
+from weft.compression.finalize import assign, finalize, variables_of
 from weft.config.numbers import FixedNumbers, HgqNumbers
 from weft.errors import ConfigError, ShapeError, UnsupportedError
 from weft.prune.magnitude import Magnitude

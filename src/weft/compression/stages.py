@@ -1,9 +1,9 @@
 """The stage machine: pretrain, train in rounds with rewinding, harden, fine-tune.
 
 `Stages` moves a model with pruning methods through its stages. It knows nothing about how an epoch is trained, so the
-compiled engine (`EngineStages`), Keras' `fit` (`weft.compress.callback`) and a loop written by the user (`Stages.run`)
-share it. Where it stands follows from the number of finished epochs alone; what it remembers besides is the state to
-rewind to, which `memory` hands out for checkpoints.
+compiled engine (`EngineStages`), Keras' `fit` (`weft.compression.callback`) and a loop written by the user
+(`Stages.run`) share it. Where it stands follows from the number of finished epochs alone; what it remembers besides is
+the state to rewind to, which `memory` hands out for checkpoints.
 """
 
 from __future__ import annotations

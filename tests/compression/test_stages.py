@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.conftest import blobs
-from weft.compress.stages import FINETUNE, PRETRAIN, TRAIN, Stages
+from weft.compression.stages import FINETUNE, PRETRAIN, TRAIN, Stages
 from weft.config import FixedCompression
 from weft.config.numbers import FixedNumbers
 from weft.errors import ConfigError, RunError

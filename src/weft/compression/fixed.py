@@ -9,9 +9,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from weft.compress.outcome import Candidate, Outcome
-from weft.compress.stages import EngineStages, Stages
-from weft.compress.training import Material, prepare, staged_rate
+from weft.compression.outcome import Candidate, Outcome
+from weft.compression.stages import EngineStages, Stages
+from weft.compression.training import Material, prepare, staged_rate
 from weft.config import FixedCompression, ImpCompression, Precision
 from weft.config.numbers import FixedNumbers
 from weft.train.fit import fit
@@ -19,7 +19,7 @@ from weft.train.track import KeepBest
 from weft.types import Progress, no_progress
 
 if TYPE_CHECKING:
-    from weft.compress.network import Network
+    from weft.compression.network import Network
 
 
 def numbers_of(precision: Precision, config: FixedCompression | ImpCompression) -> FixedNumbers:

@@ -7,10 +7,10 @@ import csv
 import numpy as np
 import pytest
 
-from tests.compress.conftest import FLOAT
+from tests.compression.conftest import FLOAT
 from weft.adder_graph import AdderGraph
-from weft.compress.outcome import Candidate, Outcome, choose
-from weft.compress.recipe import Compressed, compress
+from weft.compression.outcome import Candidate, Outcome, choose
+from weft.compression.recipe import Compressed, compress
 from weft.config import Experiment
 from weft.errors import BudgetError, ConfigError
 

@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from weft.compress.fixed import label, numbers_of
-from weft.compress.outcome import Candidate, Outcome
-from weft.compress.stages import FINETUNE
-from weft.compress.training import Material, Training, prepare, rate
+from weft.compression.fixed import label, numbers_of
+from weft.compression.outcome import Candidate, Outcome
+from weft.compression.stages import FINETUNE
+from weft.compression.training import Material, Training, prepare, rate
 from weft.config import ImpCompression
 from weft.prune.magnitude import Magnitude, magnitude_mask
 from weft.quantize.kernels import pruned_kernels
@@ -27,7 +27,7 @@ from weft.train.track import KeepBest, Snapshot
 from weft.types import Progress, no_progress
 
 if TYPE_CHECKING:
-    from weft.compress.network import Network
+    from weft.compression.network import Network
     from weft.config.numbers import FixedNumbers
 
 

@@ -26,8 +26,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from weft import ops
-from weft.compress._fisher import Batch, Fisher, FisherMeter
-from weft.compress._products import FloatKernel, float_kernels
+from weft.compression._fisher import Batch, Fisher, FisherMeter
+from weft.compression._products import FloatKernel, float_kernels
 from weft.config.fitcompress import FitCompressConfig, Goal, GoalKind
 from weft.config.numbers import Granularity, LayerSettings, QuantizerSettings
 from weft.cost.ebops import significant_bits

@@ -12,9 +12,9 @@ from typing import Any
 import keras
 import numpy as np
 
-from weft.compress.api import Recipe, read
-from weft.compress.hgq import beta_control
-from weft.compress.stages import Stages
+from weft.compression.api import Recipe, read
+from weft.compression.hgq import beta_control
+from weft.compression.stages import Stages
 from weft.config import HgqCompression
 
 

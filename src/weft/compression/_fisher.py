@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from weft import ops
-from weft.compress._products import FloatKernel, tapped
+from weft.compression._products import FloatKernel, tapped
 from weft.errors import DataError
 from weft.types import Tensor
 

@@ -11,7 +11,7 @@ from hypothesis.extra.numpy import arrays
 from keras import layers as kl
 
 from tests.gradients import gradient
-from weft.compress.distil import Distillation, Layout, distil, distillation, teacher_outputs, with_features
+from weft.compression.distil import Distillation, Layout, distil, distillation, teacher_outputs, with_features
 from weft.config.distil import DistilConfig, FeaturePair
 from weft.errors import ConfigError, DataError, ShapeError, UnsupportedError
 
