@@ -62,8 +62,10 @@ class Contender:
         case: str,
         weights: str = "",
         script: str = "_contenders.py",
+        flags: str = "",
     ) -> None:
         environment = {**os.environ, **ONE_THREAD, "KERAS_BACKEND": backend, "WEFT_BENCHMARK_WEIGHTS": weights}
+        environment["XLA_FLAGS"] += flags
         self.label, self.steps_per_second, self.cpu_rates = label, [], []
         core = max(os.sched_getaffinity(0))
         self._process = subprocess.Popen(

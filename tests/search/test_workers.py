@@ -59,7 +59,7 @@ def test_a_process_serves_many_jobs_on_one_core_with_one_thread(tmp_path, monkey
         assert len({tuple(entry["cores"]) for entry in seen}) == 2
     assert seen[0]["OMP_NUM_THREADS"] == "1" and seen[0]["JAX_PLATFORMS"] == "cpu"
     assert seen[0]["XLA_FLAGS"].startswith("--xla_cpu_multi_thread_eigen=false ")
-    assert seen[0]["XLA_FLAGS"].endswith(" --xla_dump_to=/nowhere")
+    assert " --xla_dump_to=/nowhere" in seen[0]["XLA_FLAGS"]
 
 
 def test_a_killed_worker_loses_its_job_alone(tmp_path):
