@@ -14,8 +14,6 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 Stage = Literal["predicted", "solver", "hls_report", "synthesis", "post_route"]
 """How a number was obtained, from the weakest to the strongest evidence."""
 
-STAGES: tuple[Stage, ...] = ("predicted", "solver", "hls_report", "synthesis", "post_route")
-
 Task = Literal["classification", "binary", "regression"]
 
 Tensor = Any

@@ -6,7 +6,7 @@ import time
 import pytest
 
 from weft.search import Job, Result
-from weft.search.workers import InlineWorkers, LocalWorkers, Lost, available_cores
+from weft.search.workers import InlineWorkers, LocalWorkers, Lost, automatic_count, available_cores, local
 
 from . import toy
 from .helpers import EVALUATE
@@ -83,6 +83,29 @@ def test_a_worker_that_dies_while_idle_is_replaced(tmp_path, caplog):
         ((_, reply),) = workers.wait()
         assert isinstance(reply, Result)
     assert "worker 0 ended while it was idle: worker killed by SIGTERM" in caplog.text
+
+
+def test_a_job_that_takes_too_long_is_killed_alone(tmp_path):
+    with LocalWorkers(2, EVALUATE, tmp_path / "logs", seconds=4) as workers:
+        workers.start(job(tmp_path, 0, sleep=60))
+        workers.start(job(tmp_path, 1))
+        back = {}
+        while len(back) < 2:
+            back.update({done.number: reply for done, reply in workers.wait()})
+        assert back[0] == Lost("killed after 4 s, the longest time for one training")
+        assert isinstance(back[1], Result) and back[1].error is None
+
+
+@pytest.mark.parametrize(("free", "count"), [(1.0, 1), (3.1, 2), (100.0, 3)])
+def test_there_are_no_more_workers_than_memory_for_them(monkeypatch, free, count):
+    monkeypatch.setattr(local, "available_cores", lambda: 3)
+    monkeypatch.setattr(local, "available_memory", lambda: int(free * 2**30))
+    assert automatic_count() == count
+
+
+def test_memory_is_that_of_the_machine():
+    total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    assert 0 < local.available_memory() <= total
 
 
 def test_what_a_worker_prints_goes_to_its_log(tmp_path):

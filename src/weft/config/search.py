@@ -49,6 +49,11 @@ class SearchConfig(TrainingConfig):
     timeout_minutes: float | None = Field(
         default=None, gt=0, description="No new candidate starts after this; null: no limit."
     )
+    trial_timeout_minutes: float | None = Field(
+        default=None,
+        gt=0,
+        description="A training that takes longer is killed, and counts as an attempt; null: none is.",
+    )
     attempts: int = Field(default=3, ge=1, description="How often a candidate is tried if its worker dies.")
 
     @model_validator(mode="after")

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
 
 @dataclass(frozen=True)
@@ -39,22 +39,10 @@ def bits_of(path: Path) -> list[LayerBits]:
 
 
 def _bits(layer: object) -> LayerBits:
+    from weft.cost.ebops import significant_bits
     from weft.ops import convert_to_numpy
 
     shape = tuple(layer.input.shape[1:])
     declared = np.broadcast_to(convert_to_numpy(layer.iq.bits_((1, *shape)))[0], shape)
     inputs = np.maximum(np.ravel(declared), 0).astype(np.int64)
-    return LayerBits(layer.name, width(convert_to_numpy(layer.qkernel)).ravel(), inputs)
-
-
-def width(weights: ArrayLike) -> NDArray[np.int64]:
-    """Return the bits of each weight from its highest to its lowest one that is not zero, signs left out.
-
-    Example:
-        >>> width([0.0, -0.5, 0.75, 10.0])
-        array([0, 1, 2, 3])
-    """
-    mantissa, _ = np.frexp(np.abs(np.asarray(weights, dtype=np.float64)))
-    whole = np.ldexp(mantissa, 53).astype(np.int64)
-    _, above_lowest = np.frexp((whole & -whole).astype(np.float64))
-    return np.where(whole == 0, 0, 54 - above_lowest).astype(np.int64)
+    return LayerBits(layer.name, significant_bits(convert_to_numpy(layer.qkernel)).ravel(), inputs)

@@ -52,7 +52,7 @@ def execute(run: Run, stages: Sequence[str], bars: Bars) -> dict[str, Any]:
             return before + time.monotonic() - start
 
         try:
-            for stage in stages:
+            for stage in (stage for stage in stages if stage != "report"):  # written last, when the status is known
                 run.log("stage", name=stage, state="begins")
                 began = time.monotonic()
                 try:
@@ -73,7 +73,10 @@ def execute(run: Run, stages: Sequence[str], bars: Bars) -> dict[str, Any]:
             raise
         summary = summarize(run, "finished" if late is None else "failed", spent())
         if "report" in stages:
+            run.log("stage", name="report", state="begins")
+            began = time.monotonic()
             _report(run, bars)
+            run.log("stage", name="report", state="ends", seconds=round(time.monotonic() - began, 3))
         if late is not None:
             raise late
         _require_budget(run, summary)
@@ -215,16 +218,15 @@ _STAGES: dict[str, Callable[[Run, Bars], None]] = {
     "build": lambda run, bars: _hardware(run, bars, "build", ("build",)),
     "verify": lambda run, bars: _hardware(run, bars, "verify", ("verify",)),
     "synth": lambda run, bars: _hardware(run, bars, "synth", ("synth",)),
-    "report": lambda run, bars: None,  # written last, by `execute`, when the status is known
 }
 
 
 def n_workers(run: Run) -> int:
     """Return the number of processes that the run may use."""
-    from weft.search.workers import available_cores
+    from weft.search.workers import automatic_count
 
     workers = run.experiment.search.workers
-    return available_cores() if workers == "auto" else workers
+    return automatic_count() if workers == "auto" else workers
 
 
 def data_summary(run: Run) -> dict[str, Any]:

@@ -43,7 +43,7 @@ from weft.search.results import SearchResults, TrialRecord, collect, metric_of, 
 from weft.search.sampler import make_sampler, seed_of
 from weft.search.study import SEARCH, create_or_resume, running_trial
 from weft.search.tables import write_tables
-from weft.search.workers import InlineWorkers, LocalWorkers, Lost, Workers, available_cores
+from weft.search.workers import InlineWorkers, LocalWorkers, Lost, Workers, automatic_count
 from weft.types import Progress, no_progress
 
 logger = logging.getLogger(__name__)
@@ -122,7 +122,7 @@ def search(
         name,
     )
     if workers is None:
-        workers = _open_workers(config.workers, evaluate, directory / "workers")
+        workers = _open_workers(config, evaluate, directory / "workers")
     with workers, Interrupts() as interrupts:
         coordinator = _Coordinator(
             config,
@@ -378,10 +378,12 @@ class _Coordinator:
         return [*self.studies[1].get_trials(deepcopy=False), *self.studies[0].get_trials(deepcopy=False)]
 
 
-def _open_workers(count: int | Literal["auto"], evaluate: str, log_directory: Path) -> Workers:
-    if count == "auto":
-        count = available_cores()
-    return LocalWorkers(count, evaluate, log_directory) if count else InlineWorkers(evaluate)
+def _open_workers(config: SearchConfig, evaluate: str, log_directory: Path) -> Workers:
+    count = automatic_count() if config.workers == "auto" else config.workers
+    if count == 0:
+        return InlineWorkers(evaluate)
+    minutes = config.trial_timeout_minutes
+    return LocalWorkers(count, evaluate, log_directory, None if minutes is None else 60 * minutes)
 
 
 def _all_failed(trials: Sequence[FrozenTrial], directory: Path) -> str:

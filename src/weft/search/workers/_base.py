@@ -22,7 +22,7 @@ Evaluate = Callable[[Job], Result]
 
 @dataclass(frozen=True)
 class Lost:
-    """A job whose worker died: killed, out of memory, or exited. It may be tried again."""
+    """A job whose worker died: killed, out of memory, out of time, or exited. It may be tried again."""
 
     reason: str
 

@@ -10,10 +10,13 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 import os
 import signal
 import subprocess
 import sys
+import time
+from contextlib import suppress
 from dataclasses import dataclass
 from multiprocessing import connection
 from pathlib import Path
@@ -26,6 +29,7 @@ from weft.search.workers._base import Lost, Workers
 logger = logging.getLogger(__name__)
 
 _BOOT = "import json, sys; sys.path[:] = json.loads(sys.argv[1]); from weft.search.workers._child import main; main()"
+_MEMORY_OF_A_WORKER = 3 * 2**29  # 1.5 GiB; one with JAX, a network and its data has been seen to take 1.1
 _ONE_THREAD = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 _XLA_FLAGS = "--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1"
 
@@ -40,6 +44,23 @@ def available_cores() -> int:
     return cores if quota == "max" else max(1, min(cores, int(quota) // int(period)))
 
 
+def automatic_count() -> int:
+    """Return how many workers suit this machine: one for each core that has memory for a training."""
+    return max(1, min(available_cores(), available_memory() // _MEMORY_OF_A_WORKER))
+
+
+def available_memory() -> int:
+    """Return how many bytes new processes may use: what the system has to spare, cut by the control group's limit."""
+    spare = []
+    with suppress(OSError, ValueError):
+        lines = dict(line.split(":") for line in Path("/proc/meminfo").read_text().splitlines())
+        spare.append(int(lines["MemAvailable"].split()[0]) * 1024)
+    with suppress(OSError, ValueError):  # `max` is no number
+        limit, used = (int(Path(f"/sys/fs/cgroup/memory.{name}").read_text()) for name in ("max", "current"))
+        spare.append(limit - used)
+    return min(spare, default=sys.maxsize)
+
+
 class LocalWorkers(Workers):
     """Up to `count` processes.
 
@@ -47,10 +68,12 @@ class LocalWorkers(Workers):
         count: At least 1.
         evaluate: `"module:function"`, imported in each process.
         log_directory: Where `worker-<i>.log` takes what worker i prints.
+        seconds: Longest time for one job; the worker that takes longer is killed. None sets no limit.
     """
 
-    def __init__(self, count: int, evaluate: str, log_directory: Path | str) -> None:
+    def __init__(self, count: int, evaluate: str, log_directory: Path | str, seconds: float | None = None) -> None:
         self._count, self._evaluate, self._logs = count, evaluate, Path(log_directory)
+        self._seconds = math.inf if seconds is None else seconds
         self._workers: dict[int, _Worker] = {}
         with writing(self._logs):
             self._logs.mkdir(parents=True, exist_ok=True)
@@ -69,12 +92,20 @@ class LocalWorkers(Workers):
                 logger.warning("worker %d ended while it was idle: %s", index, self._bury(index).reason)
                 continue
             worker.job, worker.log_start = job, worker.log.stat().st_size
+            worker.deadline = time.monotonic() + self._seconds
             return
 
     def wait(self) -> list[tuple[Job, Result | Lost]]:
         busy = {worker.connection: (index, worker) for index, worker in self._workers.items() if worker.job is not None}
         back: list[tuple[Job, Result | Lost]] = []
-        for ready in connection.wait(list(busy)):
+        deadline = min((worker.deadline for _, worker in busy.values()), default=math.inf)
+        ready_ones = connection.wait(list(busy), None if deadline == math.inf else max(deadline - time.monotonic(), 0))
+        if not ready_ones and busy:
+            index, worker = min(busy.values(), key=lambda pair: pair[1].deadline)
+            self._bury(index, kill=True)
+            assert worker.job is not None
+            return [(worker.job, Lost(f"killed after {self._seconds:g} s, the longest time for one training"))]
+        for ready in ready_ones:
             index, worker = busy[ready]  # type: ignore[index]  # `wait` returns members of its argument
             job, worker.job = worker.job, None
             assert job is not None
@@ -142,6 +173,7 @@ class _Worker:
     log: Path
     job: Job | None = None
     log_start: int = 0
+    deadline: float = math.inf
 
 
 def _affinity() -> set[int]:
