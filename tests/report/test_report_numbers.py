@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import doctest
-from fractions import Fraction
 from importlib import import_module
 
 import numpy as np
@@ -12,13 +11,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from weft.report import figures, points, text
-from weft.report.layers import width
 from weft.report.read import Predictions
 from weft.report.svg import inline
 from weft.train import metrics
 
 
-@pytest.mark.parametrize("name", ["text", "points", "layers"])
+@pytest.mark.parametrize("name", ["text", "points"])
 def test_the_examples_in_the_documentation_hold(name):
     result = doctest.testmod(import_module(f"weft.report.{name}"))
     assert result.attempted and not result.failed
@@ -31,22 +29,6 @@ def test_the_staircase_is_the_best_y_attained_up_to_each_x(found, direction):
     for x in {x for x, _ in found}:
         attained = best(v for u, v in found if u <= x)
         assert best(v for u, v in corners if u <= x) == attained
-
-
-@given(st.integers(-(2**20), 2**20), st.integers(-8, 8))
-def test_the_width_of_a_weight_is_that_of_its_odd_part(code, shift):
-    value = Fraction(code) * Fraction(2) ** shift
-    odd = abs(code)
-    while odd and odd % 2 == 0:
-        odd //= 2
-    assert width([float(value)])[0] == odd.bit_length()
-
-
-def test_pairs_put_the_metric_on_the_vertical_axis_and_one_objective_against_the_trials():
-    expected = [("lut", "accuracy"), ("ff", "accuracy"), ("lut", "ff")]
-    assert points.pairs(["accuracy", "lut", "ff"]) == expected
-    assert points.pairs(["lut", "accuracy"]) == [("lut", "accuracy")]
-    assert points.pairs(["accuracy"]) == [("trial", "accuracy")]
 
 
 @pytest.mark.parametrize(("value", "error", "shown"), [(0.7123, 0.0032, "71.2 ± 0.3"), (0.9, 0.0001, "90.00 ± 0.01"),
