@@ -9,6 +9,8 @@ import numpy as np
 import pytest
 from hypothesis import settings
 
+import weft  # noqa: F401 - chooses the backend before a test imports Keras
+
 settings.register_profile("weft", deadline=None, derandomize=True)
 settings.load_profile("weft")
 

@@ -99,8 +99,13 @@ def _seen(layer: keras.Layer, pruned: Pruned, x: Any, y: Any) -> Seen:
     # The size of a batch may be known only as a tensor: count all elements, and divide by the axes of the kernel.
     n_read = ops.cast(ops.size(x), "float32") / prod(sizes.get(letter, 1) for letter in read)
     n_written = ops.cast(ops.size(y), "float32") / prod(sizes.get(letter, 1) for letter in written)
-    square = ops.einsum(f"{read},{kernel}->{kernel}", ops.square(x), ones)
-    positive = ops.einsum(f"{written},{kernel}->{kernel}", ops.cast(y > 0, "float32"), ones)
+
+    def summed(values: Any, axes: str) -> Any:
+        """Sum over all axes that the kernel lacks, and repeat along those that only the kernel has."""
+        shared = "".join(letter for letter in axes if letter in kernel)
+        return ops.einsum(f"{shared},{kernel}->{kernel}", ops.einsum(f"{axes}->{shared}", values), ones)
+
+    square, positive = summed(ops.square(x), read), summed(ops.cast(y > 0, "float32"), written)
     rows = pruned.matrix(ops.reshape(positive, pruned.kernel_shape))  # the same for all weights of an output
     return Seen(
         square=pruned.matrix(ops.reshape(square, pruned.kernel_shape)),
