@@ -22,12 +22,17 @@ def designs(summary: dict[str, Any]) -> None:
     for name, head, unit in _COSTS:
         stages = {design["cost"][name]["stage"] for design in found if name in design["cost"]}
         table.add_column(f"{head}\n{unit}{', '.join(sorted(stages)) or 'not run'}", justify="right")
+    routed = [design for design in found if design.get("routing")]
+    if routed:
+        chips = sorted({design["routing"]["fmax_mhz"]["source"] for design in routed})
+        table.add_column(f"Fmax\nMHz, post_route, {', '.join(chips)}", justify="right")
     table.add_column("verified\nmismatches / samples", justify="right")
     for design in found:
         table.add_row(
             design["id"],
             *(_metric(design["metrics"].get(name)) for name in metrics),
             *(_quantity(design["cost"].get(name)) for name, *_ in _COSTS),
+            *([_quantity((design["routing"] or {}).get("fmax_mhz"))] if routed else []),
             _verdict(design["verification"]),
         )
     console.print(table)

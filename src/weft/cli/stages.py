@@ -1,4 +1,4 @@
-"""One stage at a time: `weft search`, `select`, `compress`, `build`, `verify`, `synth`."""
+"""One stage at a time: `weft search`, `select`, `compress`, `build`, `verify`, `synth`, `route`."""
 
 from __future__ import annotations
 
@@ -67,6 +67,12 @@ def verify(run: Directory, as_json: Json = False) -> None:
 def synth(run: Directory, as_json: Json = False) -> None:
     """Synthesise every design and count what it uses."""
     _print(_stage(run, "synth"), as_json)
+
+
+@command
+def route(run: Directory, as_json: Json = False) -> None:
+    """Place and route every design on `firmware.route_part`, and measure the clock that it reaches."""
+    _print(_stage(run, "route"), as_json)
 
 
 def _stage(directory: str, stage: str) -> dict:

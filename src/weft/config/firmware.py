@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
+from weft.config.parts import part_name
 from weft.section import Section
 
 
@@ -26,5 +27,14 @@ class FirmwareConfig(Section):
     verify: VerifyConfig = Field(default=VerifyConfig(), description="The inputs of the bit-exact check.")
     synth: Literal["yosys", "none"] = Field(
         default="yosys", description="The synthesis tool; none leaves synthesis out."
+    )
+    route: Literal["none", "nextpnr"] = Field(
+        default="none", description="Place and route of each design: nextpnr does it on route_part, an ECP5."
+    )
+    route_part: Annotated[str, AfterValidator(part_name)] = Field(
+        default="lfe5u-85f", description="The part or board that place and route takes."
+    )
+    route_timeout_minutes: float = Field(
+        default=60.0, gt=0, description="Longest place and route of a design, in minutes."
     )
     synth_timeout_minutes: float = Field(default=20.0, gt=0, description="Longest synthesis of one design, in minutes.")

@@ -6,13 +6,8 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, model_validator
 
-from weft.config.parts import Part, find_part
+from weft.config.parts import Part, find_part, part_name
 from weft.section import Found, Section, refuse
-
-
-def _known_part(name: str) -> str:
-    find_part(name)
-    return name
 
 
 class BudgetConfig(Section):
@@ -35,9 +30,9 @@ class BudgetConfig(Section):
 class TargetConfig(Section):
     """Where the network will run."""
 
-    part: Annotated[str, AfterValidator(_known_part)] = Field(
+    part: Annotated[str, AfterValidator(part_name)] = Field(
         default="xcvu13p-flga2577-2-e",
-        description="Part name; the device in front of package and speed grade must be known.",
+        description="Part or board name; the device in front of package and speed grade must be known.",
     )
     clock_period_ns: float = Field(default=5.0, gt=0, description="Clock period, in ns.")
     flow: Literal["rtl"] = Field(default="rtl", description="How the firmware is made: rtl writes Verilog.")

@@ -7,7 +7,8 @@ compiled step. How input, kernel and output share their axes is written as for `
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import wraps
 from math import prod
 from string import ascii_letters
@@ -68,15 +69,34 @@ def _watch(layer: keras.Layer, pruned: Pruned) -> None:
     def watched(inputs: Any, *args: Any, **kwargs: Any) -> Any:
         if kwargs.get("training") is not True:
             return call(inputs, *args, **kwargs)
-        with pruned.recording() as kernels:
+        with pruned.recording() as kernels, _results(layer.iq if layer.enable_iq else None) as rounded:
             outputs = call(inputs, *args, **kwargs)
-        if layer.enable_iq:  # the kernel meets rounded inputs, and by now the quantiser's range covers this batch
-            inputs = layer.iq.call(inputs, training=False)
+        inputs = rounded[-1] if rounded else inputs  # what the kernel meets
         pruned.observe(kernels[-1], _seen(layer, pruned, ops.stop_gradient(inputs), ops.stop_gradient(outputs)))
         return outputs
 
     watched.watches = pruned  # type: ignore[attr-defined]
     layer.call = watched
+
+
+@contextmanager
+def _results(layer: keras.Layer | None) -> Iterator[list[Any]]:
+    """Collect what a layer gives while the context lasts."""
+    found: list[Any] = []
+    if layer is None:
+        yield found
+        return
+    call = layer.call
+
+    def kept(*args: Any, **kwargs: Any) -> Any:
+        found.append(call(*args, **kwargs))
+        return found[-1]
+
+    layer.call = kept
+    try:
+        yield found
+    finally:
+        del layer.call
 
 
 def _seen(layer: keras.Layer, pruned: Pruned, x: Any, y: Any) -> Seen:

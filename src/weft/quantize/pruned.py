@@ -266,7 +266,7 @@ class Pruned(_Around):
     def observe(self, kernel: Any, seen: Seen) -> None:
         """Let the method see a training batch; see `weft.quantize.observe`."""
         active = ops.equal(ops.convert_to_tensor(self.stage), TRAIN)
-        w = self.matrix(kernel)
+        w = ops.stop_gradient(self.matrix(kernel))
         for name, value in self.method.observe(w, self.state(), seen).items():
             self._assign(self.slots[name], value, active)
         self._keep(self.method.apply(w, self.state(), self.clock())[1], active)

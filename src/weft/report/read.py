@@ -52,6 +52,7 @@ class DesignContent:
         trained: Numbers on validation at the time of training.
         estimates: Quantities before synthesis.
         synthesis: Quantities after it.
+        routing: Quantities after place and route, of the chip that they name.
         verification: A `weft.firmware.verify.Verification` as JSON.
         trail: Rows of `trail.csv`.
         predictions: On the test rows.
@@ -67,6 +68,7 @@ class DesignContent:
     trained: Mapping[str, float]
     estimates: Mapping[str, QuantityJson]
     synthesis: Mapping[str, QuantityJson]
+    routing: Mapping[str, QuantityJson]
     verification: Mapping[str, Any] | None
     trail: list[Row] = field(repr=False)
     predictions: Predictions | None = field(repr=False)
@@ -201,6 +203,7 @@ def _design(design: Design) -> DesignContent:
         trained=training.get("log", {}),
         estimates=design.read("cost.json") or {},
         synthesis=design.read("synthesis.json") or {},
+        routing=design.read("routing.json") or {},
         verification=design.read("verification.json"),
         trail=_trail(design.path / "trail.csv"),
         predictions=_predictions(design.path / "predictions.npz"),

@@ -246,15 +246,26 @@ def resource_table(content: Content) -> Table:
     for name in both:
         columns += [Column(label(name), "estimate"), Column(label(name), "synthesis")]
         columns += [Column("Ratio", "estimate / synthesis"), Column("Share", "% of the part", part)]
-    columns += [Column(label(name), "synthesis", "count") for name in made]
+    columns += [Column(label(name), "synthesis", _unit(name, designs, "synthesis")) for name in made]
+    routed = list(dict.fromkeys(name for design in designs for name in design.routing))
+    chips = {found["source"] for design in designs for found in design.routing.values()}
+    columns += [
+        Column(label(name), "post-route", f"{_unit(name, designs, 'routing')}, {', '.join(sorted(chips))}")
+        for name in routed
+    ]
     rows = []
     for design in designs:
         row = [Cell(design.id, href=f"#design-{design.id}")]
         for name in both:
             row += [_estimate_cell(design, name), _made_cell(design, name)]
             row += [_ratio_cell(design, name), _share_cell(content, design, name)]
-        rows.append(row + [_made_cell(design, name) for name in made])
+        row += [_made_cell(design, name) for name in made]
+        rows.append(row + [_cell_of(design.routing, name) for name in routed])
     return Table(columns, rows)
+
+
+def _unit(name: str, designs: Sequence[DesignContent], stage: str) -> str:
+    return next(getattr(design, stage)[name]["unit"] for design in designs if name in getattr(design, stage))
 
 
 def _estimate_cell(design: DesignContent, name: str) -> Cell:
@@ -268,7 +279,11 @@ def _estimate_cell(design: DesignContent, name: str) -> Cell:
 
 
 def _made_cell(design: DesignContent, name: str) -> Cell:
-    found = design.synthesis.get(name)
+    return _cell_of(design.synthesis, name)
+
+
+def _cell_of(quantities: Mapping[str, QuantityJson], name: str) -> Cell:
+    found = quantities.get(name)
     return MISSING if found is None else Cell(number(found["value"]), title=origin(name, found))
 
 

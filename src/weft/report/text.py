@@ -31,6 +31,8 @@ LABELS = {
     "bram_18k": "BRAM 18k",
     "uram": "URAM",
     "muxf": "MUXF",
+    "logic_depth": "Logic depth",
+    "fmax_mhz": "Fmax",
     "latency_cycles": "Latency",
     "latency_ns": "Latency",
     "ii_cycles": "II",

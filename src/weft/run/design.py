@@ -56,7 +56,7 @@ def save_model(path: Path, model: Any) -> None:
 def hardware_job(job: dict[str, Any], report: Report) -> None:
     """Build, verify, measure and synthesise one design; a step whose result is there already is left out.
 
-    `job` holds `run` (the directory), `design` (the id), and `steps` (of `build`, `verify`, `synth`).
+    `job` holds `run` (the directory), `design` (the id), and `steps` (of `build`, `verify`, `synth`, `route`).
     """
     run = Run(job["run"])
     design, steps = run.design(job["design"]), job["steps"]
@@ -104,8 +104,16 @@ def _synthesise(run: Run, design: Design) -> None:
     design.write("synthesis.json", {name: quantity.model_dump(mode="json") for name, quantity in found.items()})
 
 
-_STEPS = {"build": _build, "verify": _verify, "synth": _synthesise}
-RESULTS = {"build": "cost.json", "verify": "verification.json", "synth": "synthesis.json"}
+def _route(run: Run, design: Design) -> None:
+    from weft.firmware.synth import route
+
+    config, clock = run.experiment.firmware, run.experiment.target.clock_period_ns
+    found = route(design.firmware, config.route_part, clock, timeout_s=60.0 * config.route_timeout_minutes)
+    design.write("routing.json", {name: quantity.model_dump(mode="json") for name, quantity in found.items()})
+
+
+_STEPS = {"build": _build, "verify": _verify, "synth": _synthesise, "route": _route}
+RESULTS = {"build": "cost.json", "verify": "verification.json", "synth": "synthesis.json", "route": "routing.json"}
 """The steps from a design to measured firmware, in order, and the file that each leaves when it is done."""
 
 

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 STAGES = ("data", "search", "select", "compress", "firmware", "report")
-"""All stages of `weft run`, in order; `firmware` is `build`, `verify` and `synth` of each design in one process."""
+"""All stages of `weft run`, in order; `firmware` takes each design through `build`, `verify`, `synth` and `route`."""
 
 Bars = Callable[[str], AbstractContextManager[Progress]]
 """Opens a progress display for a stage of the given title."""
@@ -180,8 +180,9 @@ def _hardware(run: Run, bars: Bars, title: str, steps: Sequence[str]) -> None:
         raise RunError(f"{run.path} has no designs yet; run 'weft compress {run.path}' first")
     if "build" not in steps and any(design.read("cost.json") is None for design in designs):
         raise RunError(f"{run.path} has designs without firmware; run 'weft build {run.path}' first")
-    if run.experiment.firmware.synth == "none":
-        steps = [step for step in steps if step != "synth"]
+    config = run.experiment.firmware
+    left_out = {step for step in ("synth", "route") if getattr(config, step) == "none"}
+    steps = [step for step in steps if step not in left_out]
     jobs = {
         design.id: {"run": str(run.path), "design": design.id, "steps": list(steps)}
         for design in designs
@@ -218,6 +219,7 @@ _STAGES: dict[str, Callable[[Run, Bars], None]] = {
     "build": lambda run, bars: _hardware(run, bars, "build", ("build",)),
     "verify": lambda run, bars: _hardware(run, bars, "verify", ("verify",)),
     "synth": lambda run, bars: _hardware(run, bars, "synth", ("synth",)),
+    "route": lambda run, bars: _hardware(run, bars, "route", ("route",)),
 }
 
 

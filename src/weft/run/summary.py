@@ -57,7 +57,10 @@ def _contents(run: Run) -> dict[str, Any]:
 
 
 def describe(design: Design) -> dict[str, Any]:
-    """Return one design as the summary shows it: each cost at the best stage there is, estimates beside it."""
+    """Return one design as the summary shows it: each cost at the best stage there is, estimates beside it.
+
+    What was routed on another chip than the target is no cost of the target: it stands apart, under `routing`.
+    """
     training, metrics = design.read("training.json"), design.read("metrics.json") or {}
     estimated, synthesised = design.read("cost.json") or {}, design.read("synthesis.json") or {}
     verification = design.read("verification.json")
@@ -70,6 +73,7 @@ def describe(design: Design) -> dict[str, Any]:
         "validation": metrics.get("validation") or {name: {"value": v} for name, v in training["log"].items()},
         "cost": {**estimated, **synthesised},
         "estimates": estimated,
+        "routing": design.read("routing.json"),
         "verification": verification,
     }
 

@@ -1,0 +1,36 @@
+"""Parts and boards by name."""
+
+import pytest
+
+from weft.config.parts import BOARDS, PARTS, find_part, part_name
+
+
+@pytest.mark.parametrize(
+    ("name", "device", "family"),
+    [
+        ("xcvu13p-flga2577-2-e", "xcvu13p", "xcup"),
+        ("XCVU9P", "xcvu9p", "xcup"),
+        ("xcu250-figd2104-2L-e", "xcu250", "xcup"),
+        ("xcku040", "xcku040", "xcu"),
+        ("ZCU216", "xczu49dr", "xcup"),
+        ("pynq-z2", "xc7z020", "xc7"),
+        ("xc7a100tcsg324-1", "xc7a100t", "xc7"),
+        ("LFE5U-85F-6BG381C", "lfe5u-85f", "ecp5"),
+        ("ice40up5k", "ice40up5k", "ice40"),
+    ],
+)
+def test_a_part_is_found_by_its_name_or_its_board(name, device, family):
+    part = find_part(name)
+    assert (part.device, part.family) == (device, family)
+
+
+@pytest.mark.parametrize("board", BOARDS)
+def test_every_board_stands_for_a_known_part(board):
+    assert part_name(board) == BOARDS[board] != board
+
+
+@pytest.mark.parametrize("device", PARTS)
+def test_the_regions_of_a_part_hold_all_of_it(device):
+    part = PARTS[device]
+    assert part.slr * part.per_slr["lut"] == part.lut
+    assert min(part.lut, part.ff) > 0
