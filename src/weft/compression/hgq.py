@@ -51,7 +51,7 @@ def run(
     model = network.build_for(config, numbers, seed)
     training = prepare(model, material, config, config.learning_rate, network.l1)
     search = before_finetuning(config)
-    stages = Stages(model, search, training.engine.optimizer)
+    stages = training.stages(search)
     controls = {"learning_rate": staged_rate(search, config.learning_rate), "beta": beta_control(search)}
     front = KeepFront(training.metric, "ebops")
     state, history = fit(

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from weft.config.numbers import LayerSettings, Numbers
-from weft.config.stages import StagesConfig
+from weft.config.stages import RecipeConfig, StagesConfig
 
 if TYPE_CHECKING:
     import keras
@@ -57,6 +57,14 @@ class Network:
     def changed(self, change: Callable[[keras.Model], keras.Model]) -> Network:
         """Return the network with a step before quantisation, such as a factorisation."""
         return replace(self, make=lambda seed: change(self.make(seed)))
+
+    def prepared(self, config: RecipeConfig) -> Network:
+        """Return the network with what a recipe does to it before quantisation."""
+        if config.low_rank is None:
+            return self
+        from weft.compression.low_rank import factorize
+
+        return self.changed(lambda model: factorize(model, **dict(config.low_rank)))
 
     def build(
         self,

@@ -52,22 +52,39 @@ class Stages:
         model: A built model; layers without a pruning method are left alone.
         config: Length of the stages and what happens between them.
         optimizer: If given, rewinding takes its state back, too.
+        rows: Rows of the training data, (n, ...), for what the recipe finds out without training.
 
     Raises:
-        ConfigError: The recipe rewinds or prunes, but no layer of the model has a pruning method.
+        ConfigError: The recipe rewinds or prunes, but no layer of the model has a pruning method; its weights decay,
+            and the optimizer does not do it; or it needs rows, and has none.
     """
 
     def __init__(
-        self, model: keras.Model, config: StagesConfig, optimizer: keras.optimizers.Optimizer | None = None
+        self,
+        model: keras.Model,
+        config: StagesConfig,
+        optimizer: keras.optimizers.Optimizer | None = None,
+        *,
+        rows: Any = None,
     ) -> None:
         from weft.quantize.observe import observe
 
-        self.model, self.config, self.optimizer = model, config, optimizer
+        self.model, self.config, self.optimizer, self.rows = model, config, optimizer, rows
         self.kernels: list[Kernel] = pruned_kernels(model)
         if config.prune is not None and not self.kernels:
             raise ConfigError(
                 f"prune.method '{config.prune.method}' was asked for, but no layer of '{model.name}' carries it; "
                 "make the model with weft.compress, and look at prune.only and prune.skip"
+            )
+        if config.weight_decay is not None and optimizer is not None and not hasattr(optimizer, "decayed"):
+            raise ConfigError(
+                f"the recipe has a section weight_decay, and the optimizer is {type(optimizer).__name__}, which does "
+                "not decay weights; use the one that weft.optimizer(recipe) makes"
+            )
+        if rows is None and config.prune is not None and config.epochs == 0:
+            raise ConfigError(
+                f"the recipe prunes by '{config.prune.method}' without training (epochs: 0), and has no rows to look "
+                "at; give weft.compress, Stages or StagesCallback some rows of the training data"
             )
         observe(model)
         self._saved: dict[str, np.ndarray] = {}
@@ -146,9 +163,27 @@ class Stages:
                 kernel.harden(seen)
 
     def _end_training(self) -> None:
+        if self.config.epochs == 0:
+            self._prune_at_once()
         self.harden()
         if self.config.rewind != "never" and self.kernels:
             self._rewind()
+
+    def _prune_at_once(self) -> None:
+        """Prune the kernels that are still whole by what some rows show, in place of the train stage."""
+        from weft.quantize.observe import look
+
+        whole = [kernel for kernel in self.kernels if int(_numpy(kernel.pruned.stage)) == PRETRAIN]
+        if not whole:
+            return
+        self._share_budget()
+        shown = look(self.model, self.rows)
+        for kernel, seen in [(kernel, kernel.seen()) for kernel in whole]:
+            pruned = kernel.pruned
+            w, mine = pruned.matrix(seen), shown[kernel.name]
+            for name, value in pruned.method.at_once(w, pruned.state(), mine).items():
+                pruned.slots[name].assign(value)
+            pruned.stage.assign(TRAIN)
 
     def _save(self) -> None:
         if self.config.rewind != "never":

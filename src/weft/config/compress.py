@@ -11,8 +11,8 @@ from pydantic import BeforeValidator, Field, Tag, model_validator
 from weft.config.document import parse
 from weft.config.fitcompress import FitCompressConfig
 from weft.config.space import Bits, Granularity, Positive
-from weft.config.stages import StagesConfig
-from weft.config.training import CosineSchedule, Loss, Metric, Schedule, TrainingConfig
+from weft.config.stages import RecipeConfig, StagesConfig
+from weft.config.training import CosineSchedule, Loss, Metric, Schedule
 from weft.section import Section, by_shape, did_you_mean, refuse, with_default_tag
 
 
@@ -115,13 +115,18 @@ class FixedCompression(StagesConfig):
         default="tensor", description="What shares one format: a tensor, a channel or a weight."
     )
     io_bits: Bits = Field(default=16, description="Width of the network's inputs and outputs, in bits.")
-    epochs: int = Field(default=30, ge=1, description="Passes over the training rows, for each precision.")
+    epochs: int = Field(
+        default=30,
+        ge=0,
+        description="Passes over the training rows, for each precision; 0 quantises, and prunes by a method that can, "
+        "without training.",
+    )
     learning_rate: float = Field(default=1e-3, gt=0, description="Learning rate at the start of training, > 0.")
     keep: int = Field(default=1, ge=1, description="Designs kept of each design that was picked.")
     warm_start: bool = Field(default=True, description="Whether training goes on from the weights of the search.")
 
 
-class ImpCompression(TrainingConfig):
+class ImpCompression(RecipeConfig):
     """Iterative magnitude pruning: train, remove the smallest weights, rewind, and again, at each precision."""
 
     recipe: Literal["imp"] = Field(default="imp", description="The recipe.")

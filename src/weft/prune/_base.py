@@ -95,6 +95,8 @@ class Method(Section):
     """Whether `observe` must see each training batch."""
     wants_budget: ClassVar[bool] = False
     """Whether each layer has to be given its share of a global `sparsity` when the pretrain stage ends."""
+    one_shot: ClassVar[bool] = False
+    """Whether `at_once` can take the place of the train stage."""
     structured: ClassVar[bool] = False
     """Whether whole rows (neurons) are removed, their biases with them."""
 
@@ -124,6 +126,10 @@ class Method(Section):
 
     def observe(self, w: Tensor, state: State, seen: Seen) -> dict[str, Tensor]:
         """Return the new values of non-trainable slots after a batch has gone through the layer."""
+        return {}
+
+    def at_once(self, w: Tensor, state: State, seen: Seen) -> dict[str, Tensor]:
+        """Return the values of slots that a method finds without training, all rows being `seen` at once."""
         return {}
 
     def between_rounds(self, w: Tensor, state: State) -> dict[str, Tensor]:

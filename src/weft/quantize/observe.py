@@ -43,6 +43,37 @@ def observe(model: keras.Model) -> None:
         kernel.quantizer.quantizer.follow = follower
 
 
+def look(model: keras.Model, x: Any, n_batch: int = 4096) -> dict[str, Seen]:
+    """Return what rows show of each kernel whose method wants batches, by the kernel's name, in inference.
+
+    The model, which `observe` has been called on, does not change.
+
+    Args:
+        model: A built model.
+        x: Rows (n, ...), or a list or dictionary of such arrays, one for each input.
+        n_batch: Rows at once.
+    """
+    watched = {kernel.name: kernel.pruned for kernel in pruned_kernels(model) if _method(kernel).wants_batches}
+    shown: dict[str, list[Seen]] = {name: [] for name in watched}
+    for name, pruned in watched.items():
+        pruned.look = shown[name].append
+    try:
+        for start in range(0, len(keras.tree.flatten(x)[0]), n_batch):
+            batch = keras.tree.map_structure(lambda one, at=start: one[at : at + n_batch], x)
+            model(keras.tree.map_structure(ops.convert_to_tensor, batch), training=False)
+    finally:
+        for pruned in watched.values():
+            pruned.look = None
+    return {name: _together(parts) for name, parts in shown.items()}
+
+
+def _together(parts: list[Seen]) -> Seen:
+    """Return several batches as one."""
+    rows = sum(part.rows for part in parts)
+    active = sum(part.active * part.rows for part in parts) / rows
+    return Seen(square=sum(part.square for part in parts), rows=rows, active=active)
+
+
 def _method(kernel: Kernel) -> Any:
     return kernel.quantizer.quantizer.method
 
@@ -66,13 +97,17 @@ def _watch(layer: keras.Layer, pruned: Pruned) -> None:
 
     @wraps(call)
     def watched(inputs: Any, *args: Any, **kwargs: Any) -> Any:
-        if kwargs.get("training") is not True:
+        if pruned.look is None and kwargs.get("training") is not True:
             return call(inputs, *args, **kwargs)
         with pruned.recording() as kernels:
             outputs = call(inputs, *args, **kwargs)
         if layer.enable_iq:  # the kernel meets rounded inputs, and by now the quantiser's range covers this batch
             inputs = layer.iq.call(inputs, training=False)
-        pruned.observe(kernels[-1], _seen(layer, pruned, ops.stop_gradient(inputs), ops.stop_gradient(outputs)))
+        seen = _seen(layer, pruned, ops.stop_gradient(inputs), ops.stop_gradient(outputs))
+        if pruned.look is None:
+            pruned.observe(kernels[-1], seen)
+        else:
+            pruned.look(seen)
         return outputs
 
     watched.watches = pruned  # type: ignore[attr-defined]
