@@ -84,15 +84,9 @@ def compress(model: keras.Model, recipe: Recipe = "hgq", x: np.ndarray | None = 
     config = read(recipe)
     made = Network.of_model(model).prepared(config).build_for(config, numbers(config), 0)
     if x is not None:
-        import keras
+        from weft.compression.stages import find_ranges
 
-        from weft.quantize.calibrate import calibrate
-
-        signs = {v.path: np.array(keras.ops.convert_to_numpy(v)) for v in made.variables if v.path.endswith("/k")}
-        calibrate(made, x)
-        for variable in made.variables:  # training may still find negative values where these rows had none
-            if variable.path in signs:
-                variable.assign(signs[variable.path])
+        find_ranges(made, x)
     if config.total_epochs == 0 and config.prune is not None:
         from weft.compression.stages import Stages
 
@@ -178,7 +172,9 @@ def fit(
         training.train,
         training.validation,
         training.plan(config, controls, seed, main.total_epochs),
-        phases=EngineStages(stages, training.engine),
+        phases=hgq.phases(EngineStages(stages, training.engine), training, main)
+        if learns_bits
+        else EngineStages(stages, training.engine),
         path=place and place / "checkpoint.npz",
         progress=progress,
     )

@@ -82,7 +82,12 @@ class Network:
 
     def build_for(self, config: StagesConfig, numbers: Numbers, seed: int) -> keras.Model:
         """Return the network as a recipe's configuration wants it."""
-        return self.build(numbers, seed, prune=config.prune, prune_first=config.prune_first, layers=config.layers)
+        made = self.build(numbers, seed, prune=config.prune, prune_first=config.prune_first, layers=config.layers)
+        if config.float_epochs == 0:
+            return made
+        from weft.quantize.switch import switched
+
+        return switched(made)
 
     def in_numbers(self, numbers: Numbers) -> Architecture | None:
         """Return the architecture with other numbers."""

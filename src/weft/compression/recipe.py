@@ -93,10 +93,10 @@ def compress(
 
 
 def table(rows: Sequence[dict[str, Any]]) -> str:
-    """Return rows as CSV; the columns are those of any row, in order of appearance."""
+    """Return rows as CSV; the columns are those of any row, in order of appearance. What is NaN is left out."""
     columns = list(dict.fromkeys(name for row in rows for name in row))
     text = io.StringIO()
     writer = csv.DictWriter(text, columns, lineterminator="\n")
     writer.writeheader()
-    writer.writerows(rows)
+    writer.writerows({name: value for name, value in row.items() if value == value} for row in rows)
     return text.getvalue()

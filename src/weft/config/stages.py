@@ -24,6 +24,7 @@ else:
     ]
 """A pruning method, told apart by `method`; the bare word stands for the method with its defaults."""
 
+QuantizeFrom = Literal["pretrain", "train", "finetune"]
 Rewind = Literal["never", "every_round", "after_training"]
 
 
@@ -66,6 +67,11 @@ class StagesConfig(RecipeConfig):
 
     prune: PruneConfig | None = Field(default=None, description="How weights are removed; null leaves them all.")
     prune_first: bool = Field(default=True, description="Whether the mask comes before quantisation, or after it.")
+    quantize_from: QuantizeFrom = Field(
+        default="pretrain",
+        description="The first stage whose weights and activations are quantised; before it they are float, and their "
+        "ranges are found anew when it begins.",
+    )
     pretrain_epochs: int = Field(default=0, ge=0, description="Epochs before the first weight is removed.")
     rounds: int = Field(default=1, ge=1, description="How often the train stage runs.")
     finetune_epochs: int = Field(default=0, ge=0, description="Epochs with the mask fixed.")
@@ -84,6 +90,9 @@ class StagesConfig(RecipeConfig):
             problems += self._without_training()
         elif self.save_epoch >= self.epochs:
             problems.append((("save_epoch",), f"must be < epochs={self.epochs}; got {self.save_epoch}"))
+        needed = {"train": "pretrain_epochs", "finetune": "finetune_epochs"}.get(self.quantize_from)
+        if needed is not None and getattr(self, needed) == 0:
+            problems.append((("quantize_from",), f"{self.quantize_from} needs {needed} >= 1; got 0"))
         if self.rounds > 1 and self.prune is None:
             problems.append((("rounds",), f"> 1 needs a method in prune, or all rounds are alike; got {self.rounds}"))
         refuse(problems)
@@ -105,6 +114,13 @@ class StagesConfig(RecipeConfig):
             if (value := getattr(self, name)) != usual:
                 found.append(((name,), f"means nothing where epochs is 0; leave it out, got {value}"))
         return found
+
+    @property
+    def float_epochs(self) -> int:
+        """Epochs before anything is quantised."""
+        if self.quantize_from == "pretrain":
+            return 0
+        return self.pretrain_epochs + (self.rounds * self.epochs if self.quantize_from == "finetune" else 0)
 
     @property
     def total_epochs(self) -> int:

@@ -77,11 +77,13 @@ class Seen:
         square: Sum of the squares of each column's input over the batch, (n,) or (n_out, n).
         rows: Number of input vectors summed over, a scalar.
         active: Share of positive outputs of each neuron, in [0, 1], (n_out,).
+        cost: EBOPs of each weight at the widths of now, as long as it is there, (n_out, n); for methods that want them.
     """
 
     square: Tensor
     rows: Tensor
     active: Tensor
+    cost: Tensor | None = None
 
 
 class Method(Section):
@@ -93,6 +95,8 @@ class Method(Section):
 
     wants_batches: ClassVar[bool] = False
     """Whether `observe` must see each training batch."""
+    wants_cost: ClassVar[bool] = False
+    """Whether `observe` must also be told what each weight costs."""
     wants_budget: ClassVar[bool] = False
     """Whether each layer has to be given its share of a global `sparsity` when the pretrain stage ends."""
     one_shot: ClassVar[bool] = False
