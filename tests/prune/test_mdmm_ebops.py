@@ -103,9 +103,9 @@ def test_training_meets_the_target(constraint, count):
     plain = keras.Sequential([keras.Input((6,)), hidden, kl.Dense(3, name="out")])
     prune = {
         "method": "mdmm", "metric": "ebops", "count": count, "constraint": constraint, "only": ["hidden"],
-        "constraint_lr": 0.5, "epsilon": 0.1,
+        "constraint_lr": 0.1, "epsilon": 0.1, "damping": 10.0,
     }  # fmt: skip
-    recipe = {"recipe": "fixed", "epochs": 60, "precisions": [{"total_bits": 6}], "io_bits": 6, "prune": prune}
+    recipe = {"recipe": "fixed", "epochs": 80, "precisions": [{"total_bits": 6}], "io_bits": 6, "prune": prune}
     x, y = blobs(128)
     model = compress(plain, recipe, x)
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
