@@ -9,7 +9,7 @@ from weft._backend import set_backend
 
 if TYPE_CHECKING:
     from weft import layers
-    from weft.compression.api import compress, fit
+    from weft.compression.api import compress, distil, fit, optimizer
     from weft.compression.callback import StagesCallback
     from weft.compression.finalize import finalize
     from weft.compression.stages import Stages
@@ -17,15 +17,28 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 
-__all__ = ["Stages", "StagesCallback", "__version__", "check", "compress", "finalize", "fit", "layers"]
+__all__ = [
+    "Stages",
+    "StagesCallback",
+    "__version__",
+    "check",
+    "compress",
+    "distil",
+    "finalize",
+    "fit",
+    "layers",
+    "optimizer",
+]
 
 _HOMES = {
     "Stages": "weft.compression.stages",
     "StagesCallback": "weft.compression.callback",
     "check": "weft.quantize.check",
     "compress": "weft.compression.api",
+    "distil": "weft.compression.api",
     "finalize": "weft.compression.finalize",
     "fit": "weft.compression.api",
+    "optimizer": "weft.compression.api",
 }
 
 set_backend()

@@ -1,5 +1,8 @@
 """Compress a Keras model without a run directory: `weft.compress`, `weft.fit`, `weft.finalize`.
 
+For Keras' own `fit` and for loops of your own there are `weft.optimizer` and `weft.distil`, which make what a recipe
+asks of them.
+
 model = weft.compress(keras_model, {"recipe": "fixed", "prune": "dst"})
 weft.fit(model, (x, y), validation=(x_val, y_val))
 final = weft.finalize(model, x)
@@ -8,6 +11,7 @@ final = weft.finalize(model, x)
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +27,7 @@ from weft.types import Progress, Task, no_progress
 if TYPE_CHECKING:
     import keras
 
+    from weft.compression.distil import Distilled
     from weft.data import Dataset
     from weft.train.fit import History
 
@@ -60,12 +65,15 @@ def read(recipe: Recipe) -> FixedCompression | HgqCompression:
 def compress(model: keras.Model, recipe: Recipe = "hgq", x: np.ndarray | None = None) -> keras.Model:
     """Return `model` with quantised layers and the pruning method of a recipe in place, ready to be trained.
 
+    A recipe without any epoch (`ptq`, `wanda-ptq`) needs no training: the result is ready to be finalised.
+
     Weights, names and topology stay; `model` is not changed. The new model remembers its recipe as `weft_recipe`.
 
     Args:
         model: Any Keras model; see `weft.quantize.convert` for what can be replaced.
         recipe: What to do.
-        x: Rows to find the ranges of activations with, (n, ...); without them ranges are learnt in training.
+        x: Rows to find the ranges of activations with, (n, ...); without them ranges are learnt in training, and a
+            recipe that prunes without training cannot do it.
 
     Raises:
         ConfigError: The recipe is not valid.
@@ -74,18 +82,18 @@ def compress(model: keras.Model, recipe: Recipe = "hgq", x: np.ndarray | None = 
     from weft.compression.network import Network
 
     config = read(recipe)
-    made = Network.of_model(model).build_for(config, numbers(config), 0)
+    made = Network.of_model(model).prepared(config).build_for(config, numbers(config), 0)
     if x is not None:
-        import keras
+        from weft.compression.stages import find_ranges
 
-        from weft.quantize.calibrate import calibrate
+        find_ranges(made, x)
+    if config.total_epochs == 0 and config.prune is not None:
+        from weft.compression.stages import Stages
 
-        signs = {v.path: np.array(keras.ops.convert_to_numpy(v)) for v in made.variables if v.path.endswith("/k")}
-        calibrate(made, x)
-        for variable in made.variables:  # training may still find negative values where these rows had none
-            if variable.path in signs:
-                variable.assign(signs[variable.path])
+        Stages(made, config, rows=x).finish()
     made.weft_recipe = config
+    if config.distil is not None and config.distil.teacher is None:
+        made.weft_teacher = lambda: model  # a function, since a model would be a part of this one
     return made
 
 
@@ -108,6 +116,7 @@ def fit(
     validation: tuple[np.ndarray, np.ndarray] | None = None,
     task: Task = "classification",
     directory: Path | str | None = None,
+    teacher: Any = None,
     seed: int = 0,
     progress: Progress = no_progress,
 ) -> History:
@@ -122,6 +131,8 @@ def fit(
         validation: Rows whose metrics are logged; by default a fifth of the training rows is kept for it.
         task: What kind of targets bare arrays hold.
         directory: Where a checkpoint is kept: an interrupted call goes on from it.
+        teacher: What a recipe with `distil` learns from: a Keras model, a PyTorch module or a path; by default that of
+            the recipe, or else the model that was given to `compress`.
         seed: Of the order of rows.
         progress: Called after each epoch.
 
@@ -133,7 +144,7 @@ def fit(
         TrainingError: A loss or weight is no longer finite.
     """
     from weft.compression import hgq
-    from weft.compression.stages import EngineStages, Stages
+    from weft.compression.stages import EngineStages
     from weft.compression.training import prepare, staged_rate
     from weft.train.fit import fit as train
 
@@ -145,10 +156,12 @@ def fit(
             f"'{model.name}' has no trainable variable: a finalised model cannot be trained; train the one it came from"
         )
     material = _material(data, validation, task, seed)
+    if config.distil is not None:
+        material = replace(material, teacher=lambda: _teacher(model, config, teacher))
     training = prepare(model, material, config, config.learning_rate)
     learns_bits = isinstance(config, HgqCompression)
     main = hgq.before_finetuning(config) if learns_bits else config
-    stages = Stages(model, main, training.engine.optimizer)
+    stages = training.stages(main)
     controls = {"learning_rate": staged_rate(main, config.learning_rate)}
     if learns_bits:
         controls["beta"] = hgq.beta_control(main)
@@ -159,7 +172,9 @@ def fit(
         training.train,
         training.validation,
         training.plan(config, controls, seed, main.total_epochs),
-        phases=EngineStages(stages, training.engine),
+        phases=hgq.phases(EngineStages(stages, training.engine), training, main)
+        if learns_bits
+        else EngineStages(stages, training.engine),
         path=place and place / "checkpoint.npz",
         progress=progress,
     )
@@ -167,6 +182,64 @@ def fit(
     if learns_bits:
         hgq.finetuned(training.with_bits_frozen(), stages, state, config, seed, place and place / "finetune.npz")
     return history
+
+
+def optimizer(recipe: Recipe, learning_rate: float | None = None) -> keras.optimizers.Optimizer:
+    """Return the optimizer of a recipe, weight decay included, for Keras' `compile` or a loop of your own.
+
+    Args:
+        recipe: The recipe.
+        learning_rate: If it is not that of the recipe.
+
+    Raises:
+        ConfigError: The recipe is not valid.
+    """
+    from weft.compression.training import optimizer_of
+
+    config = read(recipe)
+    return optimizer_of(config, config.learning_rate if learning_rate is None else learning_rate)
+
+
+def distil(
+    model: keras.Model, x: np.ndarray, y: np.ndarray, *, teacher: Any = None, task: Task = "classification"
+) -> Distilled:
+    """Return model, targets and loss with which Keras' `fit`, or a loop of your own, distils a compressed model.
+
+    `model.compile(optimizer, made.loss)` and `model.fit(x, made.targets)` go with the returned `made.model`, whose
+    variables are those of `model`. `weft.fit` does all of it by itself.
+
+    Args:
+        model: What `compress` returned, with a recipe that has a section `distil`.
+        x: Training rows, (n, ...).
+        y: Their targets, (n,) or (n, k).
+        teacher: As for `fit`.
+        task: What kind of targets they are.
+
+    Raises:
+        ConfigError: The recipe does not distil, there is no teacher, or a layer does not exist.
+        ShapeError: Teacher and student have other inputs or outputs.
+    """
+    from weft.compression.distil import distil as made
+    from weft.train.losses import targets
+
+    config = getattr(model, "weft_recipe", None)
+    if config is None or config.distil is None:
+        raise ConfigError(f"'{model.name}' has no recipe with a section distil; give weft.compress one")
+    return made(
+        model, _teacher(model, config, teacher), np.asarray(x), targets(np.asarray(y), task), config.distil, task
+    )
+
+
+def _teacher(model: keras.Model, config: StagesConfig, given: Any) -> Any:
+    """Return what a model learns from; None for the file of its recipe."""
+    if given is not None or (config.distil is not None and config.distil.teacher is not None):
+        return given
+    if not hasattr(model, "weft_teacher"):
+        raise ConfigError(
+            f"'{model.name}' was not made by weft.compress with this recipe, so its teacher is not known; give "
+            "teacher=..., or set distil.teacher to a .keras file"
+        )
+    return model.weft_teacher()
 
 
 def _material(data: Any, validation: Any, task: Task, seed: int) -> Any:

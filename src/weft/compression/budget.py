@@ -7,36 +7,24 @@ training aims at what the first one showed.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from weft.compression import hgq
-from weft.compression.finalize import finalize
-from weft.compression.outcome import Candidate, Outcome
+from weft.compression.lut import LUT_OF_EBOP, MARGIN, aim, counted
+from weft.compression.outcome import Outcome
 from weft.compression.training import Material
-from weft.config import BudgetCompression, CosineSchedule, EbopsTarget, HgqCompression
+from weft.config import BudgetCompression, CosineSchedule, HgqCompression, SizeTarget
 from weft.errors import BudgetError
-from weft.objectives import OBJECTIVES
 from weft.train.metrics import check_metric
 from weft.types import Progress, no_progress
 
 if TYPE_CHECKING:
     from weft.compression.network import Network
 
-LUT_OF_EBOP = 1.1
-"""LUT that one EBOP costs, where nothing is known of the network yet: the ratio of jet taggers after synthesis."""
-
-MARGIN = 1.08
-"""How far synthesis may lie above the solver's count: its mean error on trained taggers."""
-
 ATTEMPTS = 2
-
-SOME_CLOCK_NS = 5.0
-"""The clock decides where registers are, not how many LUT there are."""
 
 
 def run(
@@ -55,16 +43,17 @@ def run(
     if config.ebops is not None:
         return hgq.run(network, material, hgq_of(config, config.ebops), seed, directory, progress)
     ratio, smallest = LUT_OF_EBOP, np.inf
+    metric = check_metric(config.metric, material.task)
+    rows = np.concatenate([split.x for split in material.splits])
     for attempt in range(ATTEMPTS):
-        aim = max(int(config.lut / MARGIN / ratio), 1)
         place = directory / f"attempt-{attempt}"
-        outcome = hgq.run(network, material, hgq_of(config, aim), seed, place, progress)
-        counted = _counted(outcome.at_goal or outcome.candidates, material, config)
-        fitting = [c for c in counted if c.log["lut"] * MARGIN <= config.lut]
+        outcome = hgq.run(network, material, hgq_of(config, aim(config.lut, ratio)), seed, place, progress)
+        known = counted(outcome.at_goal or outcome.candidates, rows, metric, 2 * config.keep + 2)
+        fitting = [c for c in known if c.log["lut"] * MARGIN <= config.lut]
         if fitting:
             return Outcome(outcome.trail, fitting, fitting)
-        smallest = min(smallest, *(c.log["lut"] for c in counted))
-        ratio = 1.05 * max(c.log["lut"] / max(c.log["ebops"], 1.0) for c in counted)
+        smallest = min(smallest, *(c.log["lut"] for c in known))
+        ratio = 1.05 * max(c.log["lut"] / max(c.log["ebops"], 1.0) for c in known)
     raise BudgetError(
         f"no design came down to {config.lut:,} LUT; the smallest has {smallest:,.0f} by the solver: raise the budget, "
         "give the recipe more epochs, or start from a smaller network"
@@ -78,25 +67,10 @@ def hgq_of(config: BudgetCompression, ebops: int) -> HgqCompression:
         batch_size=config.batch_size,
         learning_rate=5e-3,
         schedule=CosineSchedule(),
-        target=EbopsTarget(ebops=ebops),
+        target=SizeTarget(ebops=ebops),
         bits0=6,
         loss=config.loss,
         metric=config.metric,
         keep=config.keep,
         warm_start=config.warm_start,
     )
-
-
-def _counted(candidates: Sequence[Candidate], material: Material, config: BudgetCompression) -> list[Candidate]:
-    """Return the best few candidates as they are after fine-tuning, with the LUT of their adder graphs."""
-    from weft.adder_graph import AdderGraph
-
-    spec = OBJECTIVES[check_metric(config.metric, material.task)]
-    best = sorted(candidates, key=lambda c: spec.loss(c.log[check_metric(config.metric, material.task)]))
-    rows = np.concatenate([split.x for split in material.splits])
-    counted = []
-    for candidate in best[: 2 * config.keep + 2]:
-        graph = AdderGraph.from_model(finalize(candidate.model(), rows))
-        lut = graph.cost(SOME_CLOCK_NS)["lut"].value
-        counted.append(replace(candidate, log={**candidate.log, "lut": lut}))
-    return counted

@@ -13,35 +13,46 @@ import keras
 import numpy as np
 
 from weft.compression.api import Recipe, read
-from weft.compression.hgq import beta_control
+from weft.compression.distil import Distillation
+from weft.compression.hgq import beta_control, lut_target
+from weft.compression.lut import RATIO, lut_of, measured_at
 from weft.compression.stages import Stages
 from weft.config import HgqCompression
+from weft.errors import ConfigError
 
 
 class StagesCallback(keras.callbacks.Callback):
     """Moves a model through the stages of a recipe while `model.fit` trains it.
 
-    The learning rate stays that of the optimizer; β follows the recipe. After `fit` the masks are fixed.
+    The learning rate stays that of the optimizer; β follows the recipe. After `fit` the masks are fixed. A recipe with
+    `weight_decay` needs the optimizer of `weft.optimizer`, one with `distil` what `weft.distil` makes.
 
     Args:
         recipe: The recipe that the model was made with.
         checkpoint: Where the complete state is kept after each epoch.
+        rows: Rows of the training data, (n, ...), for what the recipe finds out without training.
 
     Attributes:
         epochs: What to give `fit`.
     """
 
-    def __init__(self, recipe: Recipe, checkpoint: Path | str | None = None) -> None:
+    def __init__(self, recipe: Recipe, checkpoint: Path | str | None = None, rows: Any = None) -> None:
         super().__init__()
         self.config = read(recipe)
-        self.epochs = self.config.total_epochs
+        self.epochs, self._rows = self.config.total_epochs, rows
         self._checkpoint = None if checkpoint is None else Path(checkpoint)
         self._stages: Stages | None = None
         self._beta = beta_control(self.config) if isinstance(self.config, HgqCompression) else None
+        self._counts, self._found = lut_target(self._beta) is not None, {}
 
     def initial_epoch(self, model: keras.Model) -> int:
         """Take the state of a compiled model from the checkpoint, if there is one; return the epochs behind it."""
-        self._stages = Stages(model, self.config, model.optimizer)
+        if self.config.distil is not None and not isinstance(model.loss, Distillation):
+            raise ConfigError(
+                "the recipe has a section distil, and the model was compiled with another loss; compile and fit with "
+                "model, loss and targets of weft.distil(model, x, y)"
+            )
+        self._stages = Stages(model, self.config, model.optimizer, rows=self._rows)
         if self._checkpoint is None or not self._checkpoint.exists():
             return 0
         epoch, extra = self._stages.load(self._checkpoint)
@@ -56,18 +67,22 @@ class StagesCallback(keras.callbacks.Callback):
     def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         self._stages.begin_epoch(epoch)
         if self._beta is not None:
+            if self._counts and epoch in measured_at(self.epochs - self.config.float_epochs, self.config.float_epochs):
+                ebops = sum(float(keras.ops.convert_to_numpy(layer._ebops)) for layer in self._counting())
+                self._found = {RATIO: max(lut_of(self.model, self._rows), 1.0) / max(ebops, 1.0)}
             value = float(self._beta.values(epoch, 1)[0])
             for layer in self._counting():
                 layer._beta.assign(value)
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         counting = self._counting()
-        if counting and logs is not None:
+        if counting and logs is not None and self._stages.quantized(epoch):
             logs["ebops"] = float(sum(np.asarray(keras.ops.convert_to_numpy(layer._ebops)) for layer in counting))
         if logs is not None:
             logs["stage"] = self._stages.position(epoch).stage
         if self._beta is not None:
-            self._beta.update(logs)
+            self._beta.update({**logs, **self._found})
+            self._found = {}
         if self._checkpoint is not None:
             self._stages.save(
                 self._checkpoint, epoch + 1, {"beta": self._beta.state()} if self._beta is not None else {}

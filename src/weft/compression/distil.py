@@ -190,8 +190,8 @@ def distil(
         task: Decides how outputs are compared.
 
     Raises:
-        ConfigError: There is no teacher, a layer does not exist, or widths differ without `project`.
-        ShapeError: The outputs of student and teacher have different shapes.
+        ConfigError: There is no teacher, it cannot be read, a layer does not exist, or widths differ without `project`.
+        ShapeError: The inputs or the outputs of student and teacher have different shapes.
         DataError: The teacher's outputs are not finite, or are probabilities instead of logits.
         UnsupportedError: The teacher is neither a Keras model nor a PyTorch module, or one side has several outputs.
     """
@@ -200,7 +200,14 @@ def distil(
     given = config.teacher if teacher is None else teacher
     if given is None:
         raise ConfigError("distillation needs a teacher: set distil.teacher to a .keras file, or hand a model over")
-    model = keras.saving.load_model(given) if isinstance(given, str | Path) else given
+    model = _load(given) if isinstance(given, str | Path) else given
+    if isinstance(model, keras.Model) and isinstance(model.input_shape, tuple) and len(model.inputs) == 1:
+        wanted = model.input_shape[1:]
+        if len(wanted) != x.ndim - 1 or any(n not in (None, m) for n, m in zip(wanted, x.shape[1:], strict=True)):
+            raise ShapeError(
+                f"teacher '{model.name}' reads rows of shape {wanted}, and the student is trained on rows of shape "
+                f"{x.shape[1:]}; the teacher must read the same inputs"
+            )
     logits, features = teacher_outputs(model, x, [pair.teacher for pair in config.features])
     if logits.shape[1:] != student.output_shape[1:]:
         raise ShapeError(
@@ -357,6 +364,15 @@ def _match(output: Tensor, pair: FeaturePair, wanted: Shape, project: bool) -> T
             f"{tuple(wanted)}; {remedy}"
         )
     return keras.layers.Dense(wanted[-1], use_bias=False, name=f"{pair.student}_projection")(output)
+
+
+def _load(path: str | Path) -> keras.Model:
+    try:
+        return keras.saving.load_model(path, compile=False)
+    except (ValueError, TypeError, OSError) as error:
+        raise ConfigError(
+            f"the teacher {path} cannot be read as a Keras model: {error}; save it with model.save('teacher.keras')"
+        ) from error
 
 
 def _require_logits(logits: np.ndarray, task: Task) -> None:

@@ -79,7 +79,7 @@ def _plain_layer(layer: Any) -> Any:
 def _without_pruned(config: Any) -> Any:
     """Return a serialised configuration in which every `PrunedConfig` or `MaskedConfig` is what it holds inside."""
     if isinstance(config, dict):
-        if config.get("registered_name") in ("weft>PrunedConfig", "weft>MaskedConfig"):
+        if config.get("registered_name") in ("weft>PrunedConfig", "weft>MaskedConfig", "weft>SwitchedConfig"):
             return _without_pruned(config["config"]["quantizer"])
         return {key: _without_pruned(value) for key, value in config.items()}
     if isinstance(config, list | tuple):
@@ -109,5 +109,5 @@ def assign(model: keras.Model, values: Mapping[str, np.ndarray]) -> None:
 
 def plain_path(variable: keras.Variable) -> str:
     """Return a variable's path without the wrapper of a method and the numbers that Keras gives to quantisers."""
-    path = re.sub(r"(?:pruned|masked)(?:_\d+)?/", "", variable.path)
+    path = re.sub(r"(?:pruned|masked|switched)(?:_\d+)?/", "", variable.path)
     return re.sub(r"(fixed_point_quantizer_(?:kbi|kif))_\d+", r"\1", path)

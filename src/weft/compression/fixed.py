@@ -9,12 +9,16 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from weft.compression.outcome import Candidate, Outcome
 from weft.compression.stages import EngineStages, Stages
-from weft.compression.training import Material, prepare, staged_rate
+from weft.compression.training import Material, Training, prepare, staged_rate
 from weft.config import FixedCompression, ImpCompression, Precision
 from weft.config.numbers import FixedNumbers
+from weft.quantize.calibrate import calibrate
 from weft.train.fit import fit
+from weft.train.metrics import evaluate
 from weft.train.track import KeepBest
 from weft.types import Progress, no_progress
 
@@ -37,6 +41,16 @@ def label(precision: Precision) -> str:
     return f"{precision.total_bits}-{precision.integer_bits}"
 
 
+def _without_training(training: Training, stages: Stages, rows: np.ndarray) -> dict[str, float]:
+    """Quantise and prune a model as it is, by some rows; return its numbers."""
+    calibrate(training.model, rows)
+    stages.finish()
+    calibrate(training.model, rows)  # what a layer reads depends on the masks before it
+    state = training.engine.state()
+    found = evaluate(training.engine.predict(state, training.validation.x), training.validation.y, training.task)
+    return {"epoch": 0.0, **found, "ebops": training.engine.ebops(state)}
+
+
 def run(
     network: Network,
     material: Material,
@@ -47,8 +61,9 @@ def run(
 ) -> Outcome:
     """Go through the stages at every precision; checkpoints in `directory` make the call resumable.
 
-    The best epoch is kept: of all, if nothing is pruned; of fine-tuning, if something is. Without fine-tuning it is the
-    last one, with its masks fixed: before that the metric would choose the network that is pruned least.
+    Without any epoch the network is quantised, and pruned, as it is. Otherwise the best epoch is kept: of all, if
+    nothing is pruned; of fine-tuning, if something is. Without fine-tuning it is the last one, with its masks fixed:
+    before that the metric would choose the network that is pruned least.
     """
     trail: list[dict[str, float | str]] = []
     candidates: list[Candidate] = []
@@ -57,7 +72,14 @@ def run(
         numbers = numbers_of(precision, config)
         model = network.build_for(config, numbers, seed)
         training = prepare(model, material, config, config.learning_rate, network.l1)
-        stages = EngineStages(Stages(model, config, training.engine.optimizer), training.engine)
+        stages = EngineStages(training.stages(config), training.engine)
+        if config.total_epochs == 0:
+            log = _without_training(training, stages.stages, np.concatenate([split.x for split in material.splits]))
+            name = f"{label(precision)}-epoch-0"
+            trail.append({"point": name, **log})
+            candidates.append(Candidate(name, log, lambda made=model: made, network.in_numbers(numbers)))
+            progress(i + 1, len(config.precisions), f"{network.label}, {label(precision)}")
+            continue
         best = KeepBest(training.metric)
         state, history = fit(
             training.engine,

@@ -1,8 +1,9 @@
 """Recipe `hgq`: learn a width for every weight and activation while β, the price of a bit operation, rises.
 
 Source: Sun et al., "Gradient-based Automatic Mixed Precision Quantization for Neural Networks On-Chip",
-arXiv:2405.00645. Every epoch is a point (metric, EBOPs); those no other beats are kept as candidates. With a target, a
-controller moves β so that EBOPs come down to it and settle there, and the best point at the target is always kept.
+arXiv:2405.00645. Every epoch is a point (metric, EBOPs); those no other beats are kept as candidates. With a target, of
+EBOPs or LUT, a controller moves β so that the network comes down to it and settles there, and the best point at the
+target is always kept.
 """
 
 from __future__ import annotations
@@ -10,15 +11,18 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+
+from weft.compression.lut import MARGIN, Measured, TargetLut, counted, measured_at
 from weft.compression.outcome import Candidate, Outcome
 from weft.compression.stages import EngineStages, Stages
 from weft.compression.training import FINETUNE_RATE, Material, Training, prepare, staged_rate
 from weft.config import BetaRamp, HgqCompression
 from weft.config.numbers import HgqNumbers
 from weft.errors import BudgetError
-from weft.train.control import Constant, Control, Cosine, LogRamp, TargetEbops
+from weft.train.control import Constant, Control, Cosine, LogRamp, Sequence, TargetEbops
 from weft.train.engine import State
-from weft.train.fit import fit
+from weft.train.fit import Phases, fit
 from weft.train.track import KeepBest, KeepFront
 from weft.types import Progress, no_progress
 
@@ -51,8 +55,9 @@ def run(
     model = network.build_for(config, numbers, seed)
     training = prepare(model, material, config, config.learning_rate, network.l1)
     search = before_finetuning(config)
-    stages = Stages(model, search, training.engine.optimizer)
-    controls = {"learning_rate": staged_rate(search, config.learning_rate), "beta": beta_control(search)}
+    stages = training.stages(search)
+    beta = beta_control(search)
+    controls = {"learning_rate": staged_rate(search, config.learning_rate), "beta": beta}
     front = KeepFront(training.metric, "ebops")
     state, history = fit(
         training.engine,
@@ -61,7 +66,7 @@ def run(
         training.validation,
         training.plan(config, controls, seed, search.total_epochs),
         trackers=[front],
-        phases=EngineStages(stages, training.engine, soft=True),
+        phases=phases(EngineStages(stages, training.engine, soft=True), training, search),
         path=directory / "checkpoint.npz",
         progress=progress,
         note=f"{network.label}, hgq",
@@ -78,8 +83,21 @@ def run(
         )
         for snapshot in front.snapshots
     ]
+    trail = [{"point": f"epoch-{int(e['epoch'])}", **e} for e in history.epochs]
+    if (aimed := lut_target(beta)) is not None:
+        rows = np.concatenate([split.x for split in material.splits])
+        at_target = _within(candidates, aimed, rows, training.metric, 2 * config.keep + 2)
+        known = {c.name: c for c in at_target}
+        return Outcome(trail, [known.get(c.name, c) for c in candidates], at_target)
     at_target = () if config.target is None else _at_target(candidates, config.target.ebops)
-    return Outcome([{"point": f"epoch-{int(e['epoch'])}", **e} for e in history.epochs], candidates, at_target)
+    return Outcome(trail, candidates, at_target)
+
+
+def phases(stages: EngineStages, training: Training, config: HgqCompression) -> Phases:
+    """Return the phases of a training that learns bits: its stages, and LUT counted where they are the target."""
+    if config.target is None or config.target.lut is None:
+        return stages
+    return Measured(stages, training, measured_at(config.total_epochs - config.float_epochs, config.float_epochs))
 
 
 def before_finetuning(config: HgqCompression) -> HgqCompression:
@@ -111,12 +129,23 @@ def finetuned(
 
 
 def beta_control(config: HgqCompression) -> Control:
-    """Return what moves β over all epochs of a configuration."""
-    if config.target is not None:
-        return TargetEbops(config.target.ebops, config.beta_start, config.total_epochs)
-    if isinstance(config.beta, BetaRamp):
-        return LogRamp(config.beta.from_, config.beta.to, config.total_epochs)
-    return Constant(config.beta)
+    """Return what moves β over all epochs of a configuration; bits are free of charge as long as there are none."""
+    priced = config.total_epochs - config.float_epochs
+    if config.target is not None and config.target.lut is not None:
+        control: Control = TargetLut(config.target.lut, config.beta_start, priced)
+    elif config.target is not None:
+        control = TargetEbops(config.target.ebops, config.beta_start, priced)
+    elif isinstance(config.beta, BetaRamp):
+        control = LogRamp(config.beta.from_, config.beta.to, priced)
+    else:
+        control = Constant(config.beta)
+    return Sequence([(config.float_epochs, Constant(0.0)), (priced, control)]) if config.float_epochs else control
+
+
+def lut_target(beta: Control | None) -> TargetLut | None:
+    """Return the part of a control of β that aims at LUT, if it does."""
+    last = beta.parts[-1][1] if isinstance(beta, Sequence) else beta
+    return last if isinstance(last, TargetLut) else None
 
 
 def _at_target(candidates: list[Candidate], target: int) -> list[Candidate]:
@@ -128,3 +157,21 @@ def _at_target(candidates: list[Candidate], target: int) -> list[Candidate]:
             "epochs, a larger start value of beta, or a higher target"
         )
     return reached
+
+
+def _within(candidates: list[Candidate], beta: TargetLut, rows: np.ndarray, metric: str, most: int) -> list[Candidate]:
+    """Return the best candidates within the target of LUT, counted."""
+    near = [c for c in candidates if c.log["ebops"] <= beta.ebops * (1.0 + TARGET_TOLERANCE)]
+    least = min(candidates, key=lambda c: c.log["ebops"])
+    known = counted(near, rows, metric, most)
+    if least.name not in {c.name for c in known}:
+        known += counted([least], rows, metric, 1)
+    fitting = [c for c in known if c.log["lut"] * MARGIN <= beta.lut]
+    if not fitting:
+        found = min(c.log["lut"] for c in known)
+        raise BudgetError(
+            f"no epoch came down to the target of {beta.lut:,} LUT; the least was {found:,.0f} by the solver, and "
+            f"synthesis may need {MARGIN:g} times as many: give the recipe more epochs, a larger start value of beta, "
+            "or a higher target"
+        )
+    return fitting

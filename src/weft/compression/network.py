@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from weft.config.numbers import LayerSettings, Numbers
-from weft.config.stages import StagesConfig
+from weft.config.stages import RecipeConfig, StagesConfig
 
 if TYPE_CHECKING:
     import keras
@@ -58,6 +58,14 @@ class Network:
         """Return the network with a step before quantisation, such as a factorisation."""
         return replace(self, make=lambda seed: change(self.make(seed)))
 
+    def prepared(self, config: RecipeConfig) -> Network:
+        """Return the network with what a recipe does to it before quantisation."""
+        if config.low_rank is None:
+            return self
+        from weft.compression.low_rank import factorize
+
+        return self.changed(lambda model: factorize(model, **dict(config.low_rank)))
+
     def build(
         self,
         numbers: Numbers,
@@ -74,7 +82,12 @@ class Network:
 
     def build_for(self, config: StagesConfig, numbers: Numbers, seed: int) -> keras.Model:
         """Return the network as a recipe's configuration wants it."""
-        return self.build(numbers, seed, prune=config.prune, prune_first=config.prune_first, layers=config.layers)
+        made = self.build(numbers, seed, prune=config.prune, prune_first=config.prune_first, layers=config.layers)
+        if config.float_epochs == 0:
+            return made
+        from weft.quantize.switch import switched
+
+        return switched(made)
 
     def in_numbers(self, numbers: Numbers) -> Architecture | None:
         """Return the architecture with other numbers."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +18,7 @@ from weft.compression.network import Network
 from weft.compression.outcome import choose
 from weft.compression.training import Material
 from weft.config import CompressConfig
+from weft.config.stages import RecipeConfig
 from weft.errors import ConfigError
 from weft.space.model import build
 from weft.train.metrics import check_metric
@@ -79,6 +80,11 @@ def compress(
         assign(model, weights)
         return [Compressed("search", architecture, {}, finalize(model, rows))]
     network = Network.of_architecture(architecture, weights if config.warm_start else None)
+    if isinstance(config, RecipeConfig):
+        network = network.prepared(config)
+        if config.distil is not None and config.distil.teacher is None:
+            trained = Network.of_architecture(architecture, weights)
+            material = replace(material, teacher=lambda: trained.make(seed))
     outcome = RECIPES[config.recipe](network, material, config, seed, directory, progress)
     write_text(directory / "trail.csv", table(outcome.trail))
     metric = check_metric(config.metric, material.task)
@@ -87,10 +93,10 @@ def compress(
 
 
 def table(rows: Sequence[dict[str, Any]]) -> str:
-    """Return rows as CSV; the columns are those of any row, in order of appearance."""
+    """Return rows as CSV; the columns are those of any row, in order of appearance. What is NaN is left out."""
     columns = list(dict.fromkeys(name for row in rows for name in row))
     text = io.StringIO()
     writer = csv.DictWriter(text, columns, lineterminator="\n")
     writer.writeheader()
-    writer.writerows(rows)
+    writer.writerows({name: value for name, value in row.items() if value == value} for row in rows)
     return text.getvalue()

@@ -3,7 +3,8 @@
 `Stages` moves a model with pruning methods through its stages. It knows nothing about how an epoch is trained, so the
 compiled engine (`EngineStages`), Keras' `fit` (`weft.compression.callback`) and a loop written by the user
 (`Stages.run`) share it. Where it stands follows from the number of finished epochs alone; what it remembers besides is
-the state to rewind to, which `memory` hands out for checkpoints.
+the state to rewind to, and the widths to begin with where training is in float first; `memory` hands them out for
+checkpoints.
 """
 
 from __future__ import annotations
@@ -52,25 +53,54 @@ class Stages:
         model: A built model; layers without a pruning method are left alone.
         config: Length of the stages and what happens between them.
         optimizer: If given, rewinding takes its state back, too.
+        rows: Rows of the training data, (n, ...), for what the recipe finds out without training.
 
     Raises:
-        ConfigError: The recipe rewinds or prunes, but no layer of the model has a pruning method.
+        ConfigError: The recipe rewinds or prunes, but no layer of the model has a pruning method; its weights decay,
+            and the optimizer does not do it; or it needs rows, and has none.
     """
 
     def __init__(
-        self, model: keras.Model, config: StagesConfig, optimizer: keras.optimizers.Optimizer | None = None
+        self,
+        model: keras.Model,
+        config: StagesConfig,
+        optimizer: keras.optimizers.Optimizer | None = None,
+        *,
+        rows: Any = None,
     ) -> None:
         from weft.quantize.observe import observe
+        from weft.quantize.switch import switches
 
-        self.model, self.config, self.optimizer = model, config, optimizer
+        self.model, self.config, self.optimizer, self.rows = model, config, optimizer, rows
         self.kernels: list[Kernel] = pruned_kernels(model)
         if config.prune is not None and not self.kernels:
             raise ConfigError(
                 f"prune.method '{config.prune.method}' was asked for, but no layer of '{model.name}' carries it; "
                 "make the model with weft.compress, and look at prune.only and prune.skip"
             )
+        if config.weight_decay is not None and optimizer is not None and not hasattr(optimizer, "decayed"):
+            raise ConfigError(
+                f"the recipe has a section weight_decay, and the optimizer is {type(optimizer).__name__}, which does "
+                "not decay weights; use the one that weft.optimizer(recipe) makes"
+            )
+        if rows is None and config.prune is not None and config.epochs == 0:
+            raise ConfigError(
+                f"the recipe prunes by '{config.prune.method}' without training (epochs: 0), and has no rows to look "
+                "at; give weft.compress, Stages or StagesCallback some rows of the training data"
+            )
+        if config.float_epochs and not any(True for _ in switches(model)):
+            raise ConfigError(
+                f"quantize_from: {config.quantize_from} was asked for, but the quantisers of '{model.name}' cannot be "
+                "switched off; make the model with weft.compress and this recipe"
+            )
+        if config.float_epochs and rows is None:
+            raise ConfigError(
+                f"quantize_from: {config.quantize_from} needs rows of the training data to find ranges with; give "
+                "Stages or StagesCallback rows=x"
+            )
         observe(model)
         self._saved: dict[str, np.ndarray] = {}
+        self._widths: dict[str, np.ndarray] = {}
 
     def position(self, epoch: int) -> Position:
         """Return where the epoch with this number, counted from 0 over all stages, lies."""
@@ -91,8 +121,12 @@ class Stages:
     def begin_epoch(self, epoch: int) -> Position:
         """Do what is due before an epoch, and return where it lies."""
         position = self.position(epoch)
+        if epoch == 0 and self.config.float_epochs:
+            self._begin_in_float()
         if position.epoch == 0:
             self._enter(position)
+            if epoch >= self.config.float_epochs:
+                self._quantize()
         if position.stage == TRAIN and position.round == 0 and position.epoch == self.config.save_epoch:
             self._save()
         for variable, value in self.clock(position):
@@ -103,6 +137,11 @@ class Stages:
         """Fix the masks, where no fine-tuning stage has done it; the model then needs no stages any more."""
         if self.config.finetune_epochs == 0:
             self._end_training()
+        self._quantize()
+
+    def quantized(self, epoch: int) -> bool:
+        """Say whether weights and activations are quantised in this epoch."""
+        return epoch >= self.config.float_epochs
 
     def clock(self, position: Position) -> list[tuple[keras.Variable, int]]:
         """Return the variables that tell methods the time, and their values."""
@@ -117,6 +156,28 @@ class Stages:
             self._between_rounds()
         elif position.stage == FINETUNE:
             self._end_training()
+
+    def _begin_in_float(self) -> None:
+        """Switch quantisers off; their widths, and what the optimizer knows of them, are to begin as they are now."""
+        from weft.quantize.switch import turn
+
+        turn(self.model, on=False)
+        self._widths = {name: _numpy(variable) for name, variable in self._of_quantizers().items()}
+
+    def _quantize(self) -> None:
+        """Switch quantisers on, if they are off, with the widths from the beginning and ranges from the rows."""
+        from weft.quantize.switch import switches, turn
+
+        if all(int(_numpy(switch.on)) for switch in switches(self.model)):
+            return
+        for name, variable in self._of_quantizers().items():
+            variable.assign(self._widths[name])
+        turn(self.model, on=True)
+        find_ranges(self.model, self.rows)
+
+    def _of_quantizers(self) -> dict[str, keras.Variable]:
+        found = {f"width.{i}": v for i, v in enumerate(self._variables())}
+        return {name: v for name, v in found.items() if "fixed_point_quantizer" in v.path}
 
     def _set_stage(self, stage: int) -> None:
         for kernel in self.kernels:
@@ -146,9 +207,27 @@ class Stages:
                 kernel.harden(seen)
 
     def _end_training(self) -> None:
+        if self.config.epochs == 0:
+            self._prune_at_once()
         self.harden()
         if self.config.rewind != "never" and self.kernels:
             self._rewind()
+
+    def _prune_at_once(self) -> None:
+        """Prune the kernels that are still whole by what some rows show, in place of the train stage."""
+        from weft.quantize.observe import look
+
+        whole = [kernel for kernel in self.kernels if int(_numpy(kernel.pruned.stage)) == PRETRAIN]
+        if not whole:
+            return
+        self._share_budget()
+        shown = look(self.model, self.rows)
+        for kernel, seen in [(kernel, kernel.seen()) for kernel in whole]:
+            pruned = kernel.pruned
+            w, mine = pruned.matrix(seen), shown[kernel.name]
+            for name, value in pruned.method.at_once(w, pruned.state(), mine).items():
+                pruned.slots[name].assign(value)
+            pruned.stage.assign(TRAIN)
 
     def _save(self) -> None:
         if self.config.rewind != "never":
@@ -166,11 +245,12 @@ class Stages:
 
     def memory(self) -> dict[str, np.ndarray]:
         """Return what a checkpoint must hold besides the model's and the optimizer's variables."""
-        return dict(self._saved)
+        return {**self._saved, **self._widths}
 
     def remember(self, memory: Mapping[str, np.ndarray]) -> None:
         """Take back what `memory` returned."""
-        self._saved = dict(memory)
+        self._widths = {name: value for name, value in memory.items() if name.startswith("width.")}
+        self._saved = {name: value for name, value in memory.items() if name not in self._widths}
 
     def save(self, path: Path, epoch: int, extra: Mapping[str, Any] | None = None) -> None:
         """Write the complete state, optimizer included, after `epoch` epochs; `extra` is JSON."""
@@ -210,7 +290,7 @@ class Stages:
 
     def settled(self, epoch: int) -> bool:
         """Say whether the masks are fixed in this epoch, so that its weights can be a design."""
-        return self.config.prune is None or self.position(epoch).stage == FINETUNE
+        return self.quantized(epoch) and (self.config.prune is None or self.position(epoch).stage == FINETUNE)
 
     def run(
         self,
@@ -234,6 +314,19 @@ class Stages:
             if validate_epoch is not None:
                 validate_epoch(self.model, position=position, **arguments)
         self.finish()
+
+
+def find_ranges(model: keras.Model, x: Any) -> None:
+    """Find the ranges of activations with rows before training, which may still find negative values: signs stay."""
+    import keras
+
+    from weft.quantize.calibrate import calibrate
+
+    signs = {v.path: np.array(keras.ops.convert_to_numpy(v)) for v in model.variables if v.path.endswith("/k")}
+    calibrate(model, x)
+    for variable in model.variables:
+        if variable.path in signs:
+            variable.assign(signs[variable.path])
 
 
 class EngineStages:
@@ -271,12 +364,15 @@ class EngineStages:
 
     def settled(self, epoch: int) -> bool:
         """Say whether the weights of this epoch can be a design."""
-        position = self.stages.position(epoch)
-        return self.stages.settled(epoch) or (self.soft and position.stage == TRAIN)
+        soft = self.soft and self.stages.position(epoch).stage == TRAIN and self.stages.quantized(epoch)
+        return soft or self.stages.settled(epoch)
 
     def note(self, epoch: int) -> dict[str, float]:
         """Return the numbers that the stages add to an epoch's log."""
-        return {"stage": float(self.stages.position(epoch).stage)} if self.stages.kernels else {}
+        found = {"stage": float(self.stages.position(epoch).stage)} if self.stages.kernels else {}
+        if self.stages.config.float_epochs:
+            found["quantized"] = float(self.stages.quantized(epoch))
+        return found if self.stages.quantized(epoch) else {**found, "ebops": float("nan")}  # a float network has none
 
     def memory(self) -> dict[str, np.ndarray]:
         """Return what a checkpoint must hold."""

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from weft.config.stages import RecipeConfig
 from weft.train import control
 from weft.train.control import Control
 from weft.train.engine import Engine, State
@@ -20,6 +21,7 @@ from weft.types import Task
 if TYPE_CHECKING:
     import keras
 
+    from weft.compression.stages import Stages
     from weft.config import DataConfig, StagesConfig, TrainingConfig
     from weft.data import Dataset, Split
 
@@ -37,12 +39,14 @@ class Material:
         task: What is learnt.
         class_weights: Weight of each class in the loss.
         dataset: Where the rows are from, for recipes that make folds.
+        teacher: Makes what distillation learns from; None stands for the file that the recipe names.
     """
 
     splits: tuple[Split, Split]
     task: Task
     class_weights: np.ndarray | None = None
     dataset: Dataset | None = None
+    teacher: Callable[[], Any] | None = None
 
     @staticmethod
     def of(dataset: Dataset, config: DataConfig | None = None) -> Material:
@@ -57,7 +61,10 @@ class Material:
 
 @dataclass(frozen=True)
 class Training:
-    """A model ready to train: its engine, its rows, and the metric to watch."""
+    """A model ready to train: its engine, its rows, and the metric to watch.
+
+    With distillation the engine trains a model around this one, which shares its variables.
+    """
 
     model: keras.Model
     engine: Engine
@@ -84,16 +91,21 @@ class Training:
 
     def with_bits_frozen(self) -> Training:
         """Return a training of the same model in which widths keep their value and weights go on learning."""
-        import keras
-
+        optimizer = self.engine.optimizer
         engine = Engine(
-            self.model,
-            keras.optimizers.Adam(float(self.engine.optimizer.learning_rate)),
+            self.engine.model,
+            type(optimizer).from_config(optimizer.get_config()),
             self.engine.loss,
             self.engine.penalty,
             frozen=lambda path: "fixed_point_quantizer" in path,
         )
         return replace(self, engine=engine)
+
+    def stages(self, config: StagesConfig) -> Stages:
+        """Return the stage machine of what the engine trains."""
+        from weft.compression.stages import Stages
+
+        return Stages(self.engine.model, config, self.engine.optimizer, rows=self.train.x)
 
     def snapshot(self, state: State, log: Mapping[str, float]) -> Snapshot:
         """Return a state as a point of its own, its metrics measured anew; the rest of the log is the last epoch's."""
@@ -117,20 +129,45 @@ def prepare(
         config: A section that trains (`search`, or a recipe).
         learning_rate: What the optimizer is made with; the plan's controls change it.
         l1: Factor of the L1 penalty on all kernels.
-    """
-    import keras
 
+    Raises:
+        ConfigError: The loss or the metric does not fit the task, or a layer of the distillation does not exist.
+        ShapeError: Teacher and student have other inputs or outputs.
+    """
     task = material.task
-    engine = Engine(model, keras.optimizers.Adam(learning_rate), loss_for(config.loss, task), l1_penalty(l1))
     train, validation = material.splits
+    trained, y, loss = model, targets(train.y, task), loss_for(config.loss, task)
+    if isinstance(config, RecipeConfig) and config.distil is not None:
+        from weft.compression.distil import distil
+
+        made = None if material.teacher is None else material.teacher()
+        given = distil(model, made, train.x, y, config.distil, task)
+        trained, y, loss = given.model, given.targets, given.loss
+    engine = Engine(trained, optimizer_of(config, learning_rate), loss, l1_penalty(l1))
     return Training(
         model=model,
         engine=engine,
-        train=Rows(train.x, targets(train.y, task), row_weights(train, material.class_weights)),
+        train=Rows(train.x, y, row_weights(train, material.class_weights)),
         validation=Rows(validation.x, validation.y),
         metric=check_metric(config.metric, task),
         task=task,
     )
+
+
+def optimizer_of(config: TrainingConfig, learning_rate: float) -> keras.optimizers.Optimizer:
+    """Return the optimizer of a section that trains; Adam where it is none of a recipe."""
+    import keras
+
+    if not isinstance(config, RecipeConfig):
+        return keras.optimizers.Adam(learning_rate)
+    momentum = {} if config.optimizer.name == "adam" else {"momentum": config.optimizer.momentum}
+    if config.weight_decay is None:
+        kind = keras.optimizers.Adam if config.optimizer.name == "adam" else keras.optimizers.SGD
+        return kind(learning_rate, **momentum)
+    from weft.compression.decay import PNormAdam, PNormSGD
+
+    kind = PNormAdam if config.optimizer.name == "adam" else PNormSGD
+    return kind(learning_rate, **momentum, **config.weight_decay.model_dump())
 
 
 def row_weights(split: Split, class_weights: np.ndarray | None) -> np.ndarray | None:

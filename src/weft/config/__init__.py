@@ -7,13 +7,13 @@ from weft.config.compress import (
     BetaRamp,
     BudgetCompression,
     CompressConfig,
-    EbopsTarget,
     FitCompression,
     FixedCompression,
     HgqCompression,
     ImpCompression,
     NoCompression,
     Precision,
+    SizeTarget,
 )
 from weft.config.constraint import Constraint, parse_constraints
 from weft.config.data import XY, DataConfig, FilesConfig, RowsConfig, WindowConfig
@@ -64,7 +64,6 @@ __all__ = [
     "CosineSchedule",
     "DataConfig",
     "EarlyStopping",
-    "EbopsTarget",
     "Experiment",
     "FilesConfig",
     "FirmwareConfig",
@@ -90,6 +89,7 @@ __all__ = [
     "SearchConfig",
     "Section",
     "SelectConfig",
+    "SizeTarget",
     "SpaceConfig",
     "StagesConfig",
     "TargetConfig",

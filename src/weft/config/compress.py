@@ -11,8 +11,8 @@ from pydantic import BeforeValidator, Field, Tag, model_validator
 from weft.config.document import parse
 from weft.config.fitcompress import FitCompressConfig
 from weft.config.space import Bits, Granularity, Positive
-from weft.config.stages import StagesConfig
-from weft.config.training import CosineSchedule, Loss, Metric, Schedule, TrainingConfig
+from weft.config.stages import RecipeConfig, StagesConfig
+from weft.config.training import CosineSchedule, Loss, Metric, Schedule
 from weft.section import Section, by_shape, did_you_mean, refuse, with_default_tag
 
 
@@ -35,10 +35,21 @@ class BetaRamp(Section):
         return self
 
 
-class EbopsTarget(Section):
-    """Where a controller on log(beta) drives the network."""
+class SizeTarget(Section):
+    """Where a controller on log(beta) drives the network; exactly one of the two."""
 
-    ebops: int = Field(ge=1, description="Effective bit operations of the whole network.")
+    ebops: int | None = Field(default=None, ge=1, description="Effective bit operations of the whole network.")
+    lut: int | None = Field(
+        default=None,
+        ge=1,
+        description="Look-up tables of the whole design, counted by the solver a few times during training.",
+    )
+
+    @model_validator(mode="after")
+    def _is_one_of_two(self) -> SizeTarget:
+        if (self.ebops is None) == (self.lut is None):
+            refuse([((), f"needs either ebops or lut; got {'none' if self.lut is None else 'both'}")])
+        return self
 
 
 Beta = Annotated[Annotated[Positive, Tag("(scalar)")] | Annotated[BetaRamp, Tag("(mapping)")], by_shape]
@@ -55,7 +66,7 @@ class HgqCompression(StagesConfig):
         default=BetaRamp.model_validate({"from": 1e-7, "to": 1e-4}),
         description="Weight of the EBOPs in the loss: a number > 0, or {from, to}, a ramp even in the logarithm.",
     )
-    target: EbopsTarget | None = Field(
+    target: SizeTarget | None = Field(
         default=None, description="Control beta so that this size is reached; beta is then only where it starts."
     )
     gamma: float = Field(default=1e-8, ge=0, description="Weight of the sum of all widths in the loss, >= 0.")
@@ -67,6 +78,12 @@ class HgqCompression(StagesConfig):
     )
     keep: int = Field(default=2, ge=1, description="Designs kept of each training, spread over accuracy and cost.")
     warm_start: bool = Field(default=True, description="Whether training goes on from the weights of the search.")
+
+    @model_validator(mode="after")
+    def _learns_widths(self) -> HgqCompression:
+        if self.quantize_from == "finetune":
+            refuse([(("quantize_from",), "must be pretrain or train: widths are learnt before fine-tuning")])
+        return self
 
     @property
     def beta_start(self) -> float:
@@ -115,13 +132,18 @@ class FixedCompression(StagesConfig):
         default="tensor", description="What shares one format: a tensor, a channel or a weight."
     )
     io_bits: Bits = Field(default=16, description="Width of the network's inputs and outputs, in bits.")
-    epochs: int = Field(default=30, ge=1, description="Passes over the training rows, for each precision.")
+    epochs: int = Field(
+        default=30,
+        ge=0,
+        description="Passes over the training rows, for each precision; 0 quantises, and prunes by a method that can, "
+        "without training.",
+    )
     learning_rate: float = Field(default=1e-3, gt=0, description="Learning rate at the start of training, > 0.")
     keep: int = Field(default=1, ge=1, description="Designs kept of each design that was picked.")
     warm_start: bool = Field(default=True, description="Whether training goes on from the weights of the search.")
 
 
-class ImpCompression(TrainingConfig):
+class ImpCompression(RecipeConfig):
     """Iterative magnitude pruning: train, remove the smallest weights, rewind, and again, at each precision."""
 
     recipe: Literal["imp"] = Field(default="imp", description="The recipe.")
@@ -168,7 +190,7 @@ class FitCompression(StagesConfig):
 
     @model_validator(mode="after")
     def _the_search_decides(self) -> FitCompression:
-        alien = {"prune": None, "rounds": 1, "finetune_epochs": 0, "rewind": "never"}
+        alien = {"prune": None, "rounds": 1, "finetune_epochs": 0, "rewind": "never", "quantize_from": "pretrain"}
         refuse(
             [
                 (

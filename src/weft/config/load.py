@@ -74,13 +74,29 @@ def loads(text: str, source: str = "<text>", overrides: Iterable[str] = ()) -> E
 
 
 def resolve(experiment: Experiment, base: Path) -> Experiment:
-    """Return the experiment with the paths of its data files made absolute, relative ones starting from `base`."""
-    files = experiment.data.files
-    if files is None:
-        return experiment
+    """Return the experiment with the paths of its files made absolute, relative ones starting from `base`.
+
+    Raises:
+        ConfigError: There is no file of the teacher that a recipe names.
+    """
 
     def absolute(path: Path) -> Path:
         return (base / os.path.expanduser(path)).absolute()
+
+    distil = getattr(experiment.compress, "distil", None)
+    if distil is not None and distil.teacher is not None:
+        teacher = absolute(Path(distil.teacher))
+        if not teacher.is_file():
+            raise ConfigError(
+                f"compress.distil.teacher: there is no file {teacher}; give a model saved as .keras, or leave it out "
+                "for the float network of the search"
+            )
+        distil = distil.model_copy(update={"teacher": str(teacher)})
+        compress = experiment.compress.model_copy(update={"distil": distil})
+        experiment = experiment.model_copy(update={"compress": compress})
+    files = experiment.data.files
+    if files is None:
+        return experiment
 
     def found(given: Path | XY | None) -> Path | XY | None:
         if isinstance(given, XY):

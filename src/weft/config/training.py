@@ -100,6 +100,8 @@ class TrainingConfig(Section):
     @model_validator(mode="after")
     def _schedule_fits_the_epochs(self) -> TrainingConfig:
         schedule = self.schedule
+        if self.epochs == 0:
+            return self
         if isinstance(schedule, CosineSchedule) and schedule.warmup_epochs >= self.epochs:
             refuse([(("schedule", "warmup_epochs"), f"must be < epochs={self.epochs}; got {schedule.warmup_epochs}")])
         if isinstance(schedule, RestartsSchedule) and schedule.period_epochs >= self.epochs:

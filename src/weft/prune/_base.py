@@ -77,11 +77,13 @@ class Seen:
         square: Sum of the squares of each column's input over the batch, (n,) or (n_out, n).
         rows: Number of input vectors summed over, a scalar.
         active: Share of positive outputs of each neuron, in [0, 1], (n_out,).
+        cost: EBOPs of each weight at the widths of now, as long as it is there, (n_out, n); for methods that want them.
     """
 
     square: Tensor
     rows: Tensor
     active: Tensor
+    cost: Tensor | None = None
 
 
 class Method(Section):
@@ -93,8 +95,12 @@ class Method(Section):
 
     wants_batches: ClassVar[bool] = False
     """Whether `observe` must see each training batch."""
+    wants_cost: ClassVar[bool] = False
+    """Whether `observe` must also be told what each weight costs."""
     wants_budget: ClassVar[bool] = False
     """Whether each layer has to be given its share of a global `sparsity` when the pretrain stage ends."""
+    one_shot: ClassVar[bool] = False
+    """Whether `at_once` can take the place of the train stage."""
     structured: ClassVar[bool] = False
     """Whether whole rows (neurons) are removed, their biases with them."""
 
@@ -124,6 +130,10 @@ class Method(Section):
 
     def observe(self, w: Tensor, state: State, seen: Seen) -> dict[str, Tensor]:
         """Return the new values of non-trainable slots after a batch has gone through the layer."""
+        return {}
+
+    def at_once(self, w: Tensor, state: State, seen: Seen) -> dict[str, Tensor]:
+        """Return the values of slots that a method finds without training, all rows being `seen` at once."""
         return {}
 
     def between_rounds(self, w: Tensor, state: State) -> dict[str, Tensor]:

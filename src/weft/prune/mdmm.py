@@ -21,7 +21,7 @@ from pydantic import Field, model_validator
 from weft import ops
 from weft.prune import _metrics, _patterns
 from weft.prune._amount import gives_way
-from weft.prune._base import Clock, Geometry, Method, Slot, State
+from weft.prune._base import Clock, Geometry, Method, Seen, Slot, State
 from weft.types import Tensor
 
 _NEEDS = {"dsp": {"reuse_factor"}, "bram": {"reuse_factor", "weight_bits"}, "paca": {"patterns"}}
@@ -31,14 +31,16 @@ _NEEDS = {"dsp": {"reuse_factor"}, "bram": {"reuse_factor", "weight_bits"}, "pac
 class Mdmm(Method):
     """Constrained training (Platt and Barr, NIPS 1987): each kernel is driven to a sparsity or to a count of resources.
 
-    The slot `cost`, EBOPs per weight, has to be set for metric `ebops`; until then nothing is driven anywhere.
+    For metric `ebops` each training batch tells what a weight costs at the widths that its quantisers have by then, so
+    that widths may be learnt at the same time; before the first one nothing is driven anywhere.
     """
 
     method: Literal["mdmm"] = Field(default="mdmm", description="The method.")
     metric: Literal["unstructured", "structured", "dsp", "bram", "ebops", "paca"] = Field(
         default="unstructured",
         description="What is counted: weights; outputs (list the last layer in skip); DSPs or BRAMs of hls4ml with "
-        "strategy Resource; effective bit operations; weights outside the main patterns of convolution windows.",
+        "strategy Resource; effective bit operations of the weights, without biases; weights outside the main patterns "
+        "of convolution windows.",
     )
     constraint: Literal["equal", "less", "greater"] = Field(
         default="equal", description="Whether the sparsity, or the count, is met, is an upper or is a lower bound."
@@ -78,6 +80,16 @@ class Mdmm(Method):
                 f"sparsity={self.sparsity}, constraint: {self.constraint}"
             )
         return self
+
+    @property
+    def wants_batches(self) -> bool:  # type: ignore[override]
+        """Whether the slot `cost` has to be kept up to date."""
+        return self.metric == "ebops"
+
+    @property
+    def wants_cost(self) -> bool:  # type: ignore[override]
+        """Whether a batch has to tell what weights cost."""
+        return self.metric == "ebops"
 
     @property
     def structured(self) -> bool:  # type: ignore[override]
@@ -133,6 +145,9 @@ class Mdmm(Method):
             "scale": self._scale(size, state),
             **({"patterns": self._dominant(w, state)} if self.metric == "paca" else {}),
         }
+
+    def observe(self, w: Tensor, state: State, seen: Seen) -> dict[str, Tensor]:
+        return {} if seen.cost is None else {"cost": seen.cost}
 
     def _violation(self, w: Tensor, state: State) -> Tensor:
         """Return the constraint, a scalar: 0 where it is met exactly, > 0 where it is violated."""

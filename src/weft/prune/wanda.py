@@ -57,6 +57,7 @@ class Wanda(Amount):
 
     method: Literal["wanda"] = Field(default="wanda", description="The method.")
     wants_batches = True
+    one_shot = True
     budget: Literal["uniform", "global"] = Field(
         default="uniform",
         description="Whether each layer loses `sparsity` of its weights, or what lies below one magnitude for all.",
@@ -101,3 +102,6 @@ class Wanda(Amount):
             lambda: state["alive"],
         )
         return {"batches": batches, "square": square, "alive": alive}
+
+    def at_once(self, w: Tensor, state: State, seen: Seen) -> dict[str, Tensor]:
+        return {"alive": wanda_mask(w, seen.square, state.get("share"), self.n, self.m)}

@@ -44,6 +44,37 @@ def observe(model: keras.Model) -> None:
         kernel.quantizer.quantizer.follow = follower
 
 
+def look(model: keras.Model, x: Any, n_batch: int = 4096) -> dict[str, Seen]:
+    """Return what rows show of each kernel whose method wants batches, by the kernel's name, in inference.
+
+    The model, which `observe` has been called on, does not change.
+
+    Args:
+        model: A built model.
+        x: Rows (n, ...), or a list or dictionary of such arrays, one for each input.
+        n_batch: Rows at once.
+    """
+    watched = {kernel.name: kernel.pruned for kernel in pruned_kernels(model) if _method(kernel).wants_batches}
+    shown: dict[str, list[Seen]] = {name: [] for name in watched}
+    for name, pruned in watched.items():
+        pruned.look = shown[name].append
+    try:
+        for start in range(0, len(keras.tree.flatten(x)[0]), n_batch):
+            batch = keras.tree.map_structure(lambda one, at=start: one[at : at + n_batch], x)
+            model(keras.tree.map_structure(ops.convert_to_tensor, batch), training=False)
+    finally:
+        for pruned in watched.values():
+            pruned.look = None
+    return {name: _together(parts) for name, parts in shown.items()}
+
+
+def _together(parts: list[Seen]) -> Seen:
+    """Return several batches as one."""
+    rows = sum(part.rows for part in parts)
+    active = sum(part.active * part.rows for part in parts) / rows
+    return Seen(square=sum(part.square for part in parts), rows=rows, active=active)
+
+
 def _method(kernel: Kernel) -> Any:
     return kernel.quantizer.quantizer.method
 
@@ -57,7 +88,16 @@ def _can_be_watched(kernel: Kernel) -> bool:
             f"method '{_method(kernel).method}' has to see the batches that go through '{kernel.name}', and a "
             f"{type(layer).__name__} cannot show them; list the layer in prune.skip, or choose another method"
         )
+    if _method(kernel).wants_cost and (not layer.enable_iq or _in_float(kernel)):
+        raise UnsupportedError(
+            f"method '{_method(kernel).method}' has to know what the weights of '{kernel.name}' cost, and its weights "
+            "or what it reads have no width; quantise both, or list the layer in prune.skip"
+        )
     return True
+
+
+def _in_float(kernel: Kernel) -> bool:
+    return any(getattr(q, "__dummy__", False) for q in (kernel.layer.iq.quantizer, kernel.pruned.inside))
 
 
 def _watch(layer: keras.Layer, pruned: Pruned) -> None:
@@ -67,12 +107,16 @@ def _watch(layer: keras.Layer, pruned: Pruned) -> None:
 
     @wraps(call)
     def watched(inputs: Any, *args: Any, **kwargs: Any) -> Any:
-        if kwargs.get("training") is not True:
+        if pruned.look is None and kwargs.get("training") is not True:
             return call(inputs, *args, **kwargs)
         with pruned.recording() as kernels, _results(layer.iq if layer.enable_iq else None) as rounded:
             outputs = call(inputs, *args, **kwargs)
         inputs = rounded[-1] if rounded else inputs  # what the kernel meets
-        pruned.observe(kernels[-1], _seen(layer, pruned, ops.stop_gradient(inputs), ops.stop_gradient(outputs)))
+        seen = _seen(layer, pruned, ops.stop_gradient(inputs), ops.stop_gradient(outputs))
+        if pruned.look is None:
+            pruned.observe(kernels[-1], seen)
+        else:
+            pruned.look(seen)
         return outputs
 
     watched.watches = pruned  # type: ignore[attr-defined]
@@ -102,11 +146,9 @@ def _results(layer: keras.Layer | None) -> Iterator[list[Any]]:
 def _seen(layer: keras.Layer, pruned: Pruned, x: Any, y: Any) -> Seen:
     """Sum up one batch from a layer's input and output."""
     shape = pruned.kernel_shape
-    if isinstance(layer, keras.layers.Dense):
-        spare = ascii_letters[2 : 1 + len(x.shape)]
-        read, kernel, written = f"{spare}a", "ab", f"{spare}b"
-    elif isinstance(layer, keras.layers.EinsumDense):
-        read, kernel, written = _einsum_axes(layer)
+    cost = _cost(layer, pruned, tuple(x.shape)) if pruned.method.wants_cost else None
+    if not isinstance(layer, BaseConv):
+        read, kernel, written = _dense_axes(layer, len(x.shape))
     else:  # a convolution: g groups of c channels each, and k outputs for each group
         first = layer.data_format == "channels_first"
         axis, groups = 1 if first else -1, layer.groups
@@ -131,7 +173,48 @@ def _seen(layer: keras.Layer, pruned: Pruned, x: Any, y: Any) -> Seen:
         square=pruned.matrix(ops.reshape(square, pruned.kernel_shape)),
         rows=n_read,
         active=ops.max(rows, axis=1) / n_written,
+        cost=cost,
     )
+
+
+def _cost(layer: Any, pruned: Pruned, shape: tuple[int | None, ...]) -> Any:
+    """Return the EBOPs of each weight as HGQ2 counts them, whether it is alive or not, (n_out, n).
+
+    That is its width times the sum of the widths of what it is multiplied with in one inference; `shape` is that of a
+    batch of inputs.
+    """
+    widths, inside = layer.iq.bits_((1, *shape[1:])), pruned.inside
+    own = inside.bw_mapper.bw_to_x(inside.bits, pruned.kernel_shape)
+    if isinstance(layer, BaseConv):
+        met = _met_in_windows(layer, pruned, widths)
+    else:
+        read, kernel, _ = _dense_axes(layer, len(shape))
+        met = ops.einsum(f"{read},{kernel}->{kernel}", widths, ops.ones(pruned.kernel_shape))
+    return pruned.matrix(own * met * (layer.parallelization_factor / layer.n_parallel))
+
+
+def _met_in_windows(layer: Any, pruned: Pruned, widths: Any) -> Any:
+    """Return the sum of the widths that each weight of a convolution meets, over all positions of its window.
+
+    Each channel is convolved by itself, as a row of its own, with one filter for each tap that picks out this tap.
+    """
+    window, c = pruned.kernel_shape[: layer.rank], pruned.kernel_shape[-2]
+    first = layer.data_format == "channels_first"
+    rows = ops.swapaxes(widths, 0, 1) if first else ops.swapaxes(widths, 0, -1)
+    each = ops.reshape(ops.eye(prod(window)), (*window, 1, prod(window)))
+    taken = layer.convolution_op(rows, each)
+    positions = tuple(range(2, 2 + layer.rank)) if first else tuple(range(1, 1 + layer.rank))
+    met = ops.transpose(ops.sum(taken, axis=positions))  # (taps, channels)
+    met = ops.swapaxes(ops.reshape(met, (*window, layer.groups, c)), -1, -2)  # (*window, c, groups)
+    return ops.repeat(met, pruned.kernel_shape[-1] // layer.groups, axis=-1)
+
+
+def _dense_axes(layer: Any, rank: int) -> tuple[str, str, str]:
+    """Return the axes of input, kernel and output of a dense or einsum layer whose input has `rank` axes."""
+    if isinstance(layer, keras.layers.EinsumDense):
+        return _einsum_axes(layer)
+    spare = ascii_letters[2 : 1 + rank]
+    return f"{spare}a", "ab", f"{spare}b"
 
 
 def _split(x: Any, axis: int, groups: int) -> Any:

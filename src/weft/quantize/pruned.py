@@ -186,6 +186,7 @@ class Pruned(_Around):
         output_axes: The axes of the kernel that number its outputs.
         follow: If given, called as `follow(alive, active)` whenever the mask may change: `alive` is 1 for each output
             that has a weight left, (n_out,), and counts only where the scalar `active` is true.
+        look: If given, called as `look(seen)` in inference; see `weft.quantize.observe.look`.
     """
 
     def __init__(self, config: PrunedConfig) -> None:
@@ -194,6 +195,7 @@ class Pruned(_Around):
         self.output_axes, self._n_taps = config.output_axes, config.n_taps
         self._record: Callable[[Any], None] | None = None
         self.follow: Callable[[Any, Any], None] | None = None
+        self.look: Callable[[Seen], None] | None = None
 
     def build(self, shape: Sequence[int]) -> None:
         self.kernel_shape = tuple(int(size) for size in shape)
