@@ -1,11 +1,51 @@
-"""Choose the Keras backend before Keras is imported: JAX, unless the user chose another."""
+"""What has to happen around the import of Keras: the choice of its backend before, weft's kind of model after.
+
+The backend is JAX, unless the user chose another. Keras knows by name only classes that are registered with it; that of
+finalised models is, as soon as weft and Keras both are there, so that a file of one becomes one.
+"""
 
 from __future__ import annotations
 
+import importlib.util
 import os
+import sys
+from collections.abc import Sequence
+from importlib.machinery import ModuleSpec
+from types import ModuleType
+
+_REGISTERED = "weft.compression.finalized"
 
 
 def set_backend() -> None:
     """Set `KERAS_BACKEND` to JAX if it is unset, and keep JAX on the CPU quiet about accelerators it lacks."""
     os.environ.setdefault("KERAS_BACKEND", "jax")
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+
+
+def register() -> None:
+    """Register finalised models with Keras: now if it was imported, and otherwise as soon as it is."""
+    if "keras" in sys.modules:
+        importlib.import_module(_REGISTERED)
+    else:
+        sys.meta_path.insert(0, _AfterKeras())
+
+
+class _AfterKeras:
+    """Finds Keras as others would, and registers when it was executed."""
+
+    def find_spec(
+        self, name: str, path: Sequence[str] | None = None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
+        if name != "keras":
+            return None
+        sys.meta_path.remove(self)  # type: ignore[arg-type] # it is a finder by what it does
+        spec = importlib.util.find_spec(name)
+        if spec is not None and spec.loader is not None:
+            execute = spec.loader.exec_module
+
+            def execute_and_register(module: ModuleType) -> None:
+                execute(module)
+                importlib.import_module(_REGISTERED)
+
+            spec.loader.exec_module = execute_and_register  # type: ignore[method-assign]
+        return spec
