@@ -36,16 +36,34 @@ def plain(model: keras.Model) -> keras.Model:
     Raises:
         UnsupportedError: A quantiser has no counterpart in HGQ2; the message's note names the layer.
     """
-    new = keras.models.clone_model(model, clone_function=_plain_layer, recursive=True)
-    values = {plain_path(v): array(v) for v in model.variables}  # a copy: JAX shares buffers
-    for variable in new.variables:
-        if plain_path(variable) in values:  # HGQ2's wrapping quantisers have a speed that held ones do without
-            variable.assign(values[plain_path(variable)])
+    pairs: list[tuple[Any, Any]] = []
+
+    def made(layer: Any) -> Any:
+        pairs.append((layer, _plain_layer(layer)))
+        return pairs[-1][1]
+
+    new = keras.models.clone_model(model, clone_function=made, recursive=True)
+    for old, its in pairs:
+        values = _by_place(old)
+        for place, variables in _by_place(its).items():
+            if place.endswith("i_decay_speed"):  # of HGQ2's wrapping quantisers; held ones do without
+                continue
+            for variable, value in zip(variables, values[place], strict=True):
+                variable.assign(array(value))
     for mine, other in zip(kernels(new), kernels(model), strict=True):
         mine.variable.assign(other.quantized())
         if getattr(mine.layer, "bq", None) is not None and hasattr(mine.layer, "qbias"):
             mine.layer.bias.assign(array(other.layer.qbias))
     return new
+
+
+def _by_place(layer: Any) -> dict[str, list[Any]]:
+    """Return the variables of a layer by their path in it, without wrappers and the numbers that Keras gives."""
+    found: dict[str, list[Any]] = {}
+    for variable in layer.variables:
+        place = plain_path(variable).removeprefix(f"{layer.path}/")
+        found.setdefault(re.sub(r"_\d+(?=/|$)", "", place), []).append(variable)
+    return found
 
 
 def plain_path(variable: keras.Variable) -> str:
