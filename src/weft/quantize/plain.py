@@ -62,7 +62,7 @@ def _by_place(layer: Any) -> dict[str, list[Any]]:
     found: dict[str, list[Any]] = {}
     for variable in layer.variables:
         place = plain_path(variable).removeprefix(f"{layer.path}/")
-        found.setdefault(re.sub(r"_\d+(?=/|$)", "", place), []).append(variable)
+        found.setdefault(re.sub(r"_\d+(?=[/_]|$)", "", place), []).append(variable)
     return found
 
 
