@@ -6,6 +6,7 @@ import json
 
 import pytest
 
+import weft as library  # before Keras, whose backend it chooses
 from tests.run.conftest import finished, weft, write_experiment  # noqa: F401 - a fixture
 
 
@@ -118,8 +119,6 @@ def test_estimate_gives_every_cost_with_its_stage(finished, of):  # noqa: F811
 
 def test_estimate_finalises_by_itself_what_is_not_finalised_and_says_so(tmp_path):
     import keras
-
-    import weft as library
 
     inputs = keras.Input((4,))
     x = keras.layers.Dense(3, activation="relu")(inputs)
