@@ -35,7 +35,7 @@ SHORT = {
     "hgq-dst": {"epochs": 2, "finetune_epochs": 1},
     "lottery": {"warmup_epochs": 1, "rounds": 2, "epochs": 1},
     "mdmm": STAGES,
-    "pdp": STAGES,
+    "pdp": {**STAGES, "prune": {"method": "pdp", "sparsity": 0.5, "temperature": 1e-5}},
     "pdp-nm": {**STAGES, "prune": {"method": "pdp", "n": 1, "m": 2}},
     "qat": {"epochs": 1},
     "wanda": {
