@@ -243,7 +243,7 @@ def structured(family, numbers, *, prune_first: bool) -> keras.Model:
         float_model = keras.Model(inputs, L.Dense(3, name="last")(x))
     else:
         float_model = family()
-    method = Pdp(granularity="row", sparsity=0.5, skip=["rnn"])
+    method = Pdp(granularity="row", sparsity=0.5, skip=["rnn"] if family is attention else [])
     model = convert(randomized(float_model), numbers, method=method, prune_first=prune_first)
     calibrate(model, rows(model, 30))
     return model
