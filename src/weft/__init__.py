@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from weft._backend import set_backend
+from weft._backend import register, set_backend
 
 if TYPE_CHECKING:
     from weft import layers
@@ -42,6 +42,7 @@ _HOMES = {
 }
 
 set_backend()
+register()
 
 
 def __getattr__(name: str) -> Any:  # at first use: `import weft` loads no framework

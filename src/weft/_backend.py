@@ -1,10 +1,20 @@
-"""Choose the Keras backend before Keras is imported: JAX, unless the user chose another; and how XLA compiles."""
+"""What has to happen around the import of Keras: the choice of its backend before, weft's kind of model after.
+
+The backend is JAX, unless the user chose another. Keras knows by name only classes that are registered with it; that of
+finalised models is, as soon as weft and Keras both are there, so that a file of one becomes one.
+"""
 
 from __future__ import annotations
 
+import importlib.util
 import os
-from importlib.util import find_spec
+import sys
+from collections.abc import Sequence
+from importlib.machinery import ModuleSpec
 from pathlib import Path
+from types import ModuleType
+
+_REGISTERED = "weft.compression.finalized"
 
 XLA_FLAG = "--xla_cpu_experimental_ynn_fusion_type="
 """Sums are XLA's own loops and not YNNPACK's, jaxlib 0.10's default, which is slower in networks of our size: a step of
@@ -23,5 +33,34 @@ def set_backend() -> None:
 
 def _knows_ynn() -> bool:
     """Say whether jaxlib is one that knows the flag: XLA ends the process over a flag that it does not know."""
-    spec = find_spec("jaxlib")  # finds it without loading it
+    spec = importlib.util.find_spec("jaxlib")  # finds it without loading it
     return spec is not None and any(Path(str(spec.origin)).parents[1].glob("jaxlib-0.10.*"))
+
+
+def register() -> None:
+    """Register finalised models with Keras: now if it was imported, and otherwise as soon as it is."""
+    if "keras" in sys.modules:
+        importlib.import_module(_REGISTERED)
+    else:
+        sys.meta_path.insert(0, _AfterKeras())
+
+
+class _AfterKeras:
+    """Finds Keras as others would, and registers when it was executed."""
+
+    def find_spec(
+        self, name: str, path: Sequence[str] | None = None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
+        if name != "keras":
+            return None
+        sys.meta_path.remove(self)  # type: ignore[arg-type] # it is a finder by what it does
+        spec = importlib.util.find_spec(name)
+        if spec is not None and spec.loader is not None:
+            execute = spec.loader.exec_module
+
+            def execute_and_register(module: ModuleType) -> None:
+                execute(module)
+                importlib.import_module(_REGISTERED)
+
+            spec.loader.exec_module = execute_and_register  # type: ignore[method-assign]
+        return spec

@@ -6,6 +6,7 @@ import json
 
 import pytest
 
+import weft as library  # before Keras, whose backend it chooses
 from tests.run.conftest import finished, weft, write_experiment  # noqa: F401 - a fixture
 
 
@@ -114,6 +115,32 @@ def test_estimate_gives_every_cost_with_its_stage(finished, of):  # noqa: F811
     assert quantities["lut"]["stage"] == "solver"
     assert quantities["ebops"]["unit"] == "bit operations" or quantities["ebops"]["unit"]
     assert quantities["latency_ns"]["value"] == 4.0 * quantities["latency_cycles"]["value"]
+
+
+def test_estimate_finalises_by_itself_what_is_not_finalised_and_says_so(tmp_path):
+    import keras
+
+    inputs = keras.Input((4,))
+    x = keras.layers.Dense(3, activation="relu")(inputs)
+    model = library.compress(keras.Model(inputs, keras.layers.Dense(2)(x)), "wanda")
+    model.save(tmp_path / "unfinished.keras")
+    library.finalize(model).save(tmp_path / "final.keras")
+    costs = {}
+    for name in ("unfinished", "final"):
+        done = weft("estimate", tmp_path / f"{name}.keras", "--json")
+        assert done.returncode == 0, done.stderr
+        costs[name] = json.loads(done.stdout)[str(tmp_path / f"{name}.keras")]
+        assert ("unfinished.keras is not finalised: finalised here" in done.stderr) == (name == "unfinished")
+    assert costs["unfinished"] == costs["final"]
+
+
+def test_estimate_refuses_a_float_model(tmp_path):
+    import keras
+
+    keras.Sequential([keras.Input((4,)), keras.layers.Dense(2)], name="plain").save(tmp_path / "float.keras")
+    done = weft("estimate", tmp_path / "float.keras")
+    assert done.returncode == 2
+    assert "'plain' is a float model: it has no bits to freeze" in done.stderr
 
 
 def test_estimate_refuses_what_is_no_model(tmp_path):

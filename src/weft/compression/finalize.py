@@ -1,14 +1,19 @@
-"""Finalise: fix masks, bake them, freeze ranges, and leave a plain HGQ2 model that firmware can be made of.
+"""Finalise: fix masks, bake them and the bits, freeze ranges, and leave a plain HGQ2 model that firmware is made of.
 
-The result needs neither weft nor the training: any Keras with HGQ2 loads it and computes the same numbers. None of its
-variables is trainable any more, so no training changes it.
+What holds of the result:
+
+- It computes what the model computed: kernels and biases are the numbers that hardware multiplies and adds, with masks
+  and batch normalisation in them, and what no output depends on is 0 (`weft.quantize.dead`).
+- It refuses to train, in memory and after reloading (`weft.compression.finalized`).
+- Its file is one of Keras and HGQ2 only: where weft is not installed it loads and computes the same. There it is an
+  ordinary model without trainable variables, whose numbers no call of `fit` moves.
 """
 
 from __future__ import annotations
 
-import re
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -26,70 +31,73 @@ def finalize(model: keras.Model, x: np.ndarray | None = None) -> keras.Model:
     Args:
         model: A quantised model, masked or not.
         x: Rows for calibrating ranges, (n, ...) float32: training and validation, never test; None keeps the ranges
-            that the model has.
+            that activations have, and widens those of weights that have outgrown theirs.
 
     Raises:
-        UnsupportedError: The model is a float model, which has no fixed-point form of its own.
+        UnsupportedError: The model is a float model, which has no fixed-point form of its own; it has a quantiser that
+            hardware cannot have; or its graph is hidden in a call function of its own.
     """
-    from weft.quantize.calibrate import calibrate
+    from weft.compression.finalized import Finalized
+    from weft.quantize.calibrate import calibrate, cover_weights
+    from weft.quantize.dead import remove_dead
+    from weft.quantize.graph import graph_of
     from weft.quantize.kernels import kernels
+    from weft.quantize.plain import plain
+    from weft.quantize.switch import turn
 
+    graph_of(model)
     if not kernels(model):
         raise UnsupportedError(
             f"'{model.name}' is a float model: it has no bits to freeze; make a quantised one with weft.compress, by "
             "recipe 'fixed' or 'hgq', or search with space.quantization.mode fixed or hgq"
         )
-    plain = without_methods(model)
-    if x is not None:
-        calibrate(plain, x)
-    plain.trainable = False
-    return plain
+    with _as_it_was(model):
+        turn(model, on=True)
+        _end_methods(model)
+        if x is None:
+            cover_weights(model)
+        else:
+            calibrate(model, x)
+        made = plain(model)
+    made.trainable = False
+    remove_dead(made)
+    graph = graph_of(made)
+    return Finalized(graph._inputs_struct, graph._outputs_struct, name=model.name)
 
 
-def without_methods(model: keras.Model) -> keras.Model:
-    """Return a copy of a model without pruning methods: their masks are part of the kernels."""
+@contextmanager
+def _as_it_was(model: keras.Model) -> Iterator[None]:
+    """Give all variables of a model the values back that they have now."""
     import keras
 
-    from weft.compression.stages import PRETRAIN, TRAIN
-    from weft.quantize.kernels import kernels
-
-    plain = keras.models.clone_model(model, clone_function=_plain_layer, recursive=True)
-    assign(plain, variables_of(model))
-    for old, new in zip(kernels(model), kernels(plain), strict=True):
-        pruned = old.pruned
-        if pruned is None:
-            continue
-        stage = int(keras.ops.convert_to_numpy(pruned.stage))
-        if stage == PRETRAIN:
-            continue
-        factor = keras.ops.convert_to_numpy(pruned.mask)
-        if stage == TRAIN:
-            seen = old.seen()
-            w, mask = pruned.method.harden(pruned.matrix(seen), pruned.state(), pruned.clock())
-            hard = keras.ops.convert_to_numpy(pruned.kernel(w * mask))
-            factor = np.divide(hard, seen, out=np.zeros_like(seen), where=seen != 0)
-        new.variable.assign(keras.ops.convert_to_numpy(new.variable) * factor)
-    return plain
+    before = [(v, np.array(keras.ops.convert_to_numpy(v))) for v in model.variables]
+    try:
+        yield
+    finally:
+        for variable, value in before:
+            variable.assign(value)
 
 
-def _plain_layer(layer: Any) -> Any:
-    return layer.__class__.from_config(_without_pruned(layer.get_config()))
+def _end_methods(model: keras.Model) -> None:
+    """Fix the masks of all methods that are still at work, and the biases that go with them."""
+    import keras
 
+    from weft.compression.stages import TRAIN
+    from weft.quantize.kernels import pruned_kernels
+    from weft.quantize.observe import observe
 
-def _without_pruned(config: Any) -> Any:
-    """Return a serialised configuration in which every `PrunedConfig` or `MaskedConfig` is what it holds inside."""
-    if isinstance(config, dict):
-        if config.get("registered_name") in ("weft>PrunedConfig", "weft>MaskedConfig", "weft>SwitchedConfig"):
-            return _without_pruned(config["config"]["quantizer"])
-        return {key: _without_pruned(value) for key, value in config.items()}
-    if isinstance(config, list | tuple):
-        return type(config)(_without_pruned(item) for item in config)
-    return config
+    working = [k for k in pruned_kernels(model) if int(keras.ops.convert_to_numpy(k.pruned.stage)) == TRAIN]
+    if working:
+        observe(model)  # biases follow
+    for kernel, seen in [(kernel, kernel.seen()) for kernel in working]:
+        kernel.harden(seen)
 
 
 def variables_of(model: keras.Model) -> dict[str, np.ndarray]:
     """Return all variables of a model by path, free of the names that a mask or Keras' counters give them."""
     import keras
+
+    from weft.quantize.plain import plain_path
 
     return {plain_path(v): np.array(keras.ops.convert_to_numpy(v)) for v in model.variables}
 
@@ -100,14 +108,10 @@ def assign(model: keras.Model, values: Mapping[str, np.ndarray]) -> None:
     Raises:
         ShapeError: A variable is missing.
     """
+    from weft.quantize.plain import plain_path
+
     for variable in model.variables:
         path = plain_path(variable)
         if path not in values:
             raise ShapeError(f"no value for variable '{path}' of '{model.name}' among those given")
         variable.assign(values[path])
-
-
-def plain_path(variable: keras.Variable) -> str:
-    """Return a variable's path without the wrapper of a method and the numbers that Keras gives to quantisers."""
-    path = re.sub(r"(?:pruned|masked|switched)(?:_\d+)?/", "", variable.path)
-    return re.sub(r"(fixed_point_quantizer_(?:kbi|kif))_\d+", r"\1", path)

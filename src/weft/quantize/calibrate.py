@@ -59,6 +59,24 @@ def calibrate(model: keras.Model, x: Any) -> None:
             break
 
 
+def cover_weights(model: keras.Model) -> None:
+    """Widen the ranges of kernels and biases that follow the data to what these hold now; all other state stays.
+
+    A step of training traces a range before it moves the weights, which may leave it by that.
+    """
+    import keras
+    from hgq.utils.minmax_trace import TrainingFlagWrapper
+
+    follows = {id(v) for one, place in _following(model) if place in ("weight", "bias") for v in (one._i, one._k)}
+    before = [(v, np.array(keras.ops.convert_to_numpy(v))) for v in model.variables if id(v) not in follows]
+    row = keras.tree.map_structure(
+        lambda tensor: np.zeros([1 if size is None else size for size in tensor.shape], tensor.dtype), model.input
+    )
+    _trace_eagerly(model, [row], TrainingFlagWrapper("tracing"))
+    for variable, value in before:
+        variable.assign(value)
+
+
 def _following(layer: Any, place: str = "") -> Iterator[tuple[Any, str]]:
     """Yield the quantisers whose range follows the data, which have a speed at which it falls, and their places."""
     from hgq.quantizer import Quantizer

@@ -74,6 +74,7 @@ def kernels(model: keras.Model) -> list[Kernel]:
     found: list[Kernel] = []
     for layer in _layers(model):
         mine = [(name, q, read) for name, q, read in _READS if getattr(layer, q, None) is not None]
+        mine = [one for one in mine if hasattr(type(layer), one[2])]  # batch normalisation has scales and no kernel
         for name, q, read in mine:
             variable = getattr(layer, f"_{name}", None)
             variable = getattr(layer, name) if variable is None else variable

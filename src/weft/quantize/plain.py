@@ -1,58 +1,116 @@
-"""From weft's quantised model to one of HGQ2 and Keras layers only, which loads where weft is not installed."""
+"""From weft's quantised model to one of HGQ2 and Keras layers only, which loads where weft is not installed.
+
+Kernels and biases become the numbers that hardware multiplies and adds: rounded, masked, a fused batch normalisation
+part of them. Quantising them once more changes nothing, and quantisers follow no data any more.
+"""
 
 from __future__ import annotations
 
 import re
 from typing import Any
 
+import hgq.layers as hgq
 import keras
-import numpy as np
+from hgq.quantizer import QuantizerConfig
 
+from weft.quantize.counterparts._base import array
+from weft.quantize.counterparts.normalization import DENSE_EQUATION
 from weft.quantize.fixed import FixedPointConfig
+from weft.quantize.kernels import kernels
 
-_NUMBER = re.compile(r"(fixed_point_quantizer_(?:kbi|kif))_\d+")
+_AROUND = ("weft>PrunedConfig", "weft>MaskedConfig", "weft>SwitchedConfig")
+_QUANTIZERS = ("weft>FixedPointConfig", "hgq>QuantizerConfig")
+_FUSED = (hgq.QEinsumDenseBatchnorm, hgq.QBatchNormDense)
 
 
 def plain(model: keras.Model) -> keras.Model:
     """Return a model that computes the same in inference, in which nothing is weft's; `model` is not changed.
 
-    Quantisers of `weft.quantize.fixed` become HGQ2's, and layers that have a method `plain` what that returns. Ranges
-    have to be final: those that follow the data, and saturate, can no longer be calibrated after it.
+    Quantisers of `weft.quantize.fixed` become HGQ2's, layers that have a method `plain` what that returns, and a dense
+    layer with batch normalisation a dense layer. In training none of its numbers moves by itself: ranges stay, and the
+    statistics of batch normalisation do. (HGQ2's momentary EBOPs are no part of the network.)
 
     Args:
-        model: A quantised model, whose ranges are calibrated and whose kernels no method prunes any more.
+        model: A quantised model whose ranges are calibrated and hold its weights, and whose masks are fixed.
 
     Raises:
         UnsupportedError: A quantiser has no counterpart in HGQ2; the message's note names the layer.
     """
-    new = keras.models.clone_model(model, clone_function=_plain_layer, recursive=True)
-    values = {_path(v): np.array(keras.ops.convert_to_numpy(v)) for v in model.variables}  # a copy: JAX shares buffers
-    for variable in new.variables:
-        if _path(variable) in values:  # HGQ2's wrapping quantisers have a speed that held ones do without
-            variable.assign(values[_path(variable)])
+    pairs: list[tuple[Any, Any]] = []
+
+    def made(layer: Any) -> Any:
+        pairs.append((layer, _plain_layer(layer)))
+        return pairs[-1][1]
+
+    new = keras.models.clone_model(model, clone_function=made, recursive=True)
+    for old, its in pairs:
+        values = _by_place(old)
+        for place, variables in _by_place(its).items():
+            if place.endswith("i_decay_speed"):  # of HGQ2's wrapping quantisers; held ones do without
+                continue
+            for variable, value in zip(variables, values[place], strict=True):
+                variable.assign(array(value))
+    for mine, other in zip(kernels(new), kernels(model), strict=True):
+        mine.variable.assign(other.quantized())
+        if getattr(mine.layer, "bq", None) is not None and hasattr(mine.layer, "qbias"):
+            mine.layer.bias.assign(array(other.layer.qbias))
     return new
+
+
+def _by_place(layer: Any) -> dict[str, list[Any]]:
+    """Return the variables of a layer by their path in it, without wrappers and the numbers that Keras gives."""
+    found: dict[str, list[Any]] = {}
+    for variable in layer.variables:
+        place = plain_path(variable).removeprefix(f"{layer.path}/")
+        found.setdefault(re.sub(r"_\d+(?=[/_]|$)", "", place), []).append(variable)
+    return found
+
+
+def plain_path(variable: keras.Variable) -> str:
+    """Return a variable's path without the wrapper of a method and the numbers that Keras gives to quantisers."""
+    path = re.sub(r"(?:pruned|masked|switched)(?:_\d+)?/", "", variable.path)
+    return re.sub(r"(fixed_point_quantizer_(?:kbi|kif))_\d+", r"\1", path)
 
 
 def _plain_layer(layer: Any) -> Any:
     try:
-        return layer.plain() if hasattr(layer, "plain") else type(layer).from_config(_plain_config(layer.get_config()))
+        made = layer.plain() if hasattr(layer, "plain") else layer
+        kind, config = type(made), _plain_config(made.get_config())
+        if isinstance(made, _FUSED):
+            kind, config = _without_normalization(made, config)
+        elif isinstance(made, hgq.QBatchNormalization):
+            config["momentum"] = 1.0
+        return kind.from_config(config)
     except Exception as error:
         error.add_note(f"in layer '{layer.name}'")
         raise
 
 
+def _without_normalization(layer: Any, config: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
+    """Return the class and the configuration of the dense layer that computes what one with normalisation does."""
+    if isinstance(layer, hgq.QEinsumDenseBatchnorm) and layer.equation != DENSE_EQUATION:
+        return hgq.QEinsumDense, config
+    known = hgq.QDense(1).get_config()
+    dense = config | {"units": layer.kernel.shape[-1], "use_bias": True}
+    return hgq.QDense, {name: value for name, value in dense.items() if name in known}
+
+
 def _plain_config(config: Any) -> Any:
-    if isinstance(config, FixedPointConfig):
-        return config.plain()
+    if type(config) in (QuantizerConfig, FixedPointConfig):
+        return _held(config)
     if isinstance(config, dict):
-        if config.get("registered_name") == "weft>FixedPointConfig":
-            inside = keras.saving.deserialize_keras_object(config)
-            return keras.saving.serialize_keras_object(inside.plain())
+        if config.get("registered_name") in _AROUND:
+            return _plain_config(config["config"]["quantizer"])
+        if config.get("registered_name") in _QUANTIZERS:
+            return keras.saving.serialize_keras_object(_held(keras.saving.deserialize_keras_object(config)))
         return {key: _plain_config(value) for key, value in config.items()}
     if isinstance(config, list | tuple):
         return type(config)(_plain_config(item) for item in config)
     return config
 
 
-def _path(variable: Any) -> str:
-    return _NUMBER.sub(r"\1", variable.path)
+def _held(config: QuantizerConfig) -> QuantizerConfig:
+    """Return the configuration of a quantiser of HGQ2 whose range stays: its wrapping ones move it while they train."""
+    plain = config.plain() if isinstance(config, FixedPointConfig) else config
+    held = {} if plain.q_type == "dummy" else {"trainable": False}
+    return QuantizerConfig(**{**plain.get_config(), **held})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,8 @@ from weft import atomic
 from weft.errors import ConfigError
 from weft.run.directory import Design, Run
 from weft.run.parallel import Report
+
+log = logging.getLogger(__name__)
 
 
 def compress_job(job: dict[str, Any], report: Report) -> list[str]:
@@ -118,18 +121,32 @@ RESULTS = {"build": "cost.json", "verify": "verification.json", "synth": "synthe
 
 
 def load_model(path: Path) -> Any:
-    """Read a finalised model.
+    """Read a finalised model; one that is not is finalised here, with the ranges that it has, and a warning says so.
 
     Raises:
         ConfigError: The file is no Keras model of HGQ2 layers.
+        UnsupportedError: It is one that cannot be finalised, such as a float model.
     """
     import hgq  # noqa: F401 - registers the layers of the model
     import keras
 
+    from weft.compression.finalize import finalize
+    from weft.compression.finalized import Finalized
+    from weft.quantize import activations, attention, depthwise, fixed, pruned  # noqa: F401 - register weft's own
+
     try:
-        return keras.models.load_model(path, compile=False)
+        model = keras.models.load_model(path, compile=False)
     except (ValueError, TypeError, OSError) as error:
         raise ConfigError(f"{path} cannot be read as a Keras model of HGQ2 layers: {error}") from error
+    if isinstance(model, Finalized):
+        return model
+    final = finalize(model)
+    log.warning(
+        "%s is not finalised: finalised here, with its masks fixed as they are and the ranges that it has; "
+        "weft.finalize(model, x) finds ranges on data, and its result can be saved in place of this file",
+        path,
+    )
+    return final
 
 
 def measure(model: Any, dataset: Any, test: Any, design: Design) -> dict[str, Any]:
