@@ -362,7 +362,7 @@ def test_a_pruning_method_sees_every_kernel_as_outputs_times_inputs(family):
                 assert (found.n_out, found.n_in, found.taps) == (n_out, n_in, taps), one.name
                 assert found.shape[0] * found.shape[1] == int(np.prod(quantizer.quantizer.kernel_shape))
     if family is vision:
-        assert not isinstance(layer(converted, "norm").kq.config, PrunedConfig)
+        assert not isinstance(layer(converted, "scaled").kq.config, PrunedConfig)
     calm = convert(model, FLOAT, method=DST)
     assert_equal_outputs(model, calm, rows(model))
 

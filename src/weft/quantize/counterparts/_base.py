@@ -154,12 +154,14 @@ class Rule:
         parts: The settings that mean something for them, as in `LayerSettings`.
         kernels: Returns the kernels of a built float layer that pruning methods may work on.
         objection: Returns why this call of the layer cannot be replaced and what to do about it, or None.
+        fuse: Makes the quantised layers of it and the batch normalisation behind it, if there are such.
     """
 
     make: Callable[[Any, Kit], Made]
     parts: Parts = ("input", "output")
     kernels: Callable[[Any], list[Axes]] = lambda layer: []
     objection: Callable[[Call], str | None] = lambda call: None
+    fuse: Callable[[Any, Any, Kit], Made] | None = None
 
 
 KERNEL_PARTS: Parts = ("weight", "bias", "input", "output", "prune")
