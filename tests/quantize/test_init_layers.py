@@ -43,10 +43,8 @@ def test_only_settings_that_mean_something_are_written():
 
 def test_every_layer_is_there_with_its_place_kernel_and_parts():
     text = layers_to_yaml(vision())
-    assert (
-        "conv:  # Conv2D, kernel (3, 3, 3, 4), with norm (BatchNormalization)\n  weight: {}\n  bias: {}\n  input: {}\n  output: null\n"
-        in text
-    )
+    parts = "  weight: {}\n  bias: {}\n  input: {}\n  output: null\n"
+    assert f"conv:  # Conv2D, kernel (3, 3, 3, 4), with norm (BatchNormalization)\n{parts}" in text
     assert "separable:  # SeparableConv2D, kernel (3, 3, 1, 8) and (1, 1, 8, 4)" in text
     assert "head/mean:  # AveragePooling2D\n  input: {}\n  output: null\n" in text
     assert "residual:  # Add\n" in text

@@ -16,7 +16,7 @@ import keras
 import numpy as np
 from hgq.quantizer import Quantizer, QuantizerConfig
 
-from weft.config.numbers import FixedNumbers, FloatNumbers, HgqNumbers, LayerSettings
+from weft.config.numbers import FixedNumbers, FloatNumbers, HgqNumbers, LayerSettings, QuantizerSettings
 from weft.prune import Geometry, Method
 from weft.quantize import quantizers
 from weft.quantize.graph import Call, Step
@@ -82,6 +82,10 @@ class Kit:
     def inner(self, *, signed: bool = True) -> QuantizerConfig:
         """Return the quantiser of a value that one part of the layer hands to another."""
         return quantizers.activation(self.numbers, signed=signed)
+
+    def again(self) -> QuantizerConfig:
+        """Return the quantiser of what else weights of the layer are multiplied with: as wide as its input."""
+        return quantizers.activation(self.numbers, QuantizerSettings(bits=self.settings.input.bits))
 
     def table(self, *, signed: bool = True) -> QuantizerConfig:
         """Return the quantiser of a table's values."""

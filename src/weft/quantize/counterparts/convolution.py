@@ -64,7 +64,7 @@ def _separable(layer: Any, kit: Kit, norm: Any = None) -> Made:
     after = function_after(layer, kit)
     depthwise = _in_groups(layer, kit.before(), config, activation=None)
     last = kit.before() if after else kit
-    pointwise = _quantized(layer, last.after(), points, norm)
+    pointwise = _quantized(layer, last, points, norm, iq_conf=kit.again())
 
     def copy() -> None:
         depthwise._kernel.assign(_grouped(layer.depthwise_kernel))
