@@ -25,7 +25,7 @@ _ACTIVATION_AXES: _Axes = {
     "weight": {"homogeneous_axis": (0,), "heterogeneous_axis": None},
 }
 _START = 2
-"""Bits on either side of the binary point that HGQ2 starts learning from; where there are fewer, those behind it stay."""
+"""Bits on either side of the binary point that HGQ2 starts learning from; of fewer, those behind it stay."""
 
 
 def weight(numbers: _Numbers, settings: QuantizerSettings = NONE, output_axes: Sequence[int] = (-1,)) -> Any:

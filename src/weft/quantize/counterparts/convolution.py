@@ -44,7 +44,7 @@ def _conv(layer: Any, kit: Kit, norm: Any = None) -> Made:
     config, padding = _padded(layer, kit, config_of(layer, "activation"))
     after = function_after(layer, kit)
     new = _quantized(layer, kit.before() if after else kit, config, norm)
-    return Made([*padding, new, *after], partial(_copy, layer, new, layer._kernel, norm))
+    return Made([*padding, new, *after], lambda: _copy(layer, new, layer._kernel, norm))
 
 
 def _depthwise(layer: Any, kit: Kit, norm: Any = None) -> Made:
