@@ -19,9 +19,16 @@ from keras import layers as kl
 from tests.gradients import gradient
 from weft.compression._fisher import LEAST_DRAWS, FisherMeter
 from weft.compression._products import float_kernels
+from weft.compression._taps import tapped
+from weft.compression.fit_recipe import _fix, _merged
 from weft.compression.fitcompress import Found, fitcompress, kernel_cost, round_kernel, weights_within
 from weft.config.fitcompress import FitCompressConfig, Goal
+from weft.config.numbers import FixedNumbers, LayerSettings, QuantizerSettings
 from weft.errors import BudgetError, DataError, ShapeError, UnsupportedError
+from weft.prune.magnitude import Magnitude
+from weft.quantize.calibrate import calibrate
+from weft.quantize.convert import convert
+from weft.quantize.kernels import pruned_kernels
 
 pytestmark = pytest.mark.backends
 
@@ -99,11 +106,93 @@ def test_kernels_are_found_in_branches_attention_nested_and_shared_layers_and_na
 
 def test_a_layer_that_cannot_be_counted_is_named_and_can_be_skipped():
     inputs = keras.Input((5, 4))
-    model = keras.Model(inputs, kl.Dense(2, name="last")(kl.SeparableConv1D(3, 2, name="apart")(inputs)))
+    model = keras.Model(inputs, kl.Dense(2, name="last")(kl.LSTM(3, name="memory")(inputs)))
     x = np.zeros((1, 5, 4), np.float32)
-    with pytest.raises(UnsupportedError, match=r"layer 'apart' \(SeparableConv1D\) are not known.*skip: \['apart'\]"):
+    with pytest.raises(UnsupportedError, match=r"layer 'memory' \(LSTM\) are not known.*skip: \['memory'\]"):
         float_kernels(model, x)
-    assert [kernel.name for kernel in float_kernels(model, x, skip=["apart"])] == ["last"]
+    assert [kernel.name for kernel in float_kernels(model, x, skip=["memory"])] == ["last"]
+
+
+def test_a_separable_convolution_counts_as_the_two_that_it_is():
+    inputs = keras.Input((7, 2))
+    arguments = {"padding": "same", "depth_multiplier": 2, "strides": 2}
+    whole = keras.Model(inputs, kl.SeparableConv1D(3, 2, name="apart", **arguments)(inputs))
+    halves = keras.Model(inputs, kl.Conv1D(3, 1)(kl.DepthwiseConv1D(2, **arguments)(inputs)))
+    x = np.zeros((1, 7, 2), np.float32)
+    one, two = float_kernels(whole, x), float_kernels(halves, x)
+    assert [kernel.name for kernel in one] == ["apart_depthwise", "apart"]
+    for mine, other in zip(one, two, strict=True):
+        assert (mine.output_axes, mine.positions) == (other.output_axes, other.positions)
+        np.testing.assert_array_equal(mine.products, other.products)
+
+
+def recurrent():
+    """A nested model with steps in time, and separable and depthwise convolutions."""
+    inputs = keras.Input((4, 3))
+    steps = [kl.GRU(2, return_sequences=True, name="gru"), kl.SimpleRNN(2, name="rnn")]
+    inner = keras.Sequential([keras.Input((4, 3)), *steps], name="inner")
+    apart = kl.SeparableConv1D(3, 2, padding="same", activation="relu", name="apart")(inputs)
+    deep = kl.DepthwiseConv1D(2, depth_multiplier=2, name="deep")(apart)
+    model = keras.Model(inputs, kl.Dense(2, name="last")(kl.Concatenate()([inner(inputs), kl.Flatten()(deep)])))
+    rng = np.random.default_rng(0)
+    for variable in model.trainable_variables:
+        variable.assign(rng.normal(0, 0.5, variable.shape))
+    return model, rng.normal(size=(6, 4, 3)).astype(np.float32)
+
+
+def test_each_step_in_time_counts_and_watching_changes_nothing():
+    model, x = recurrent()
+    kernels = float_kernels(model, x[:1])
+    found = {kernel.name: (kernel.unit, set(kernel.products.ravel().tolist())) for kernel in kernels}
+    assert found["inner/gru/gru_cell/kernel"] == found["inner/gru/gru_cell/recurrent_kernel"] == ("inner/gru", {4})
+    assert found["inner/rnn/simple_rnn_cell/recurrent_kernel"] == ("inner/rnn", {4})
+    before, seen = numpy(model(x)), []
+
+    def look(layer, read, value):
+        seen.append((layer.name, read))
+        return value
+
+    with tapped([kernel.layer for kernel in kernels], look):
+        np.testing.assert_allclose(numpy(model(x)), before, rtol=0, atol=1e-6)
+    assert seen.count(("gru", 1)) == seen.count(("rnn", 0)) == 4
+    assert seen.count(("apart", 1)) == 1
+    np.testing.assert_array_equal(numpy(model(x)), before)
+    assert not model.get_layer("inner").get_layer("gru").unroll
+
+
+def test_the_recipe_fixes_what_was_found_in_every_layer_that_can_be_pruned():
+    model, x = recurrent()
+    section = config(
+        {"bops_ratio": 0.02}, keep=1, max_sparsity=0.5, sparsity_steps=2, weight_bits=[8, 4], activation_bits=[8, 5]
+    )
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    found = fitcompress(model, loss, [(x, np.arange(6) % 2)], section)
+    assert set(found.layers) == {"inner/gru", "inner/rnn", "apart", "deep", "last"}
+    built = convert(model, FixedNumbers(total_bits=8), found.layers, Magnitude())
+    _fix(built, found.masks)
+    calibrate(built, x)
+    zeros = {name: int((~mask).sum()) for name, mask in found.masks.items()}
+    left = [int((kernel.quantized() == 0).sum()) for kernel in pruned_kernels(built)]
+    assert sorted(left) == sorted(zeros.values())
+    units = {"qgru_cell": "inner/gru", "simple_rnn_cell": "inner/rnn", "apart_depthwise": "apart"}
+    for kernel in pruned_kernels(built):
+        its = found.layers[units.get(kernel.layer.name, kernel.layer.name)]
+        assert (numpy(kernel.quantizer.quantizer.b) == its.weight.bits - 1).all(), kernel.name
+    last = {kernel.layer.name: kernel.layer for kernel in pruned_kernels(built)}
+    state, half = last["qgru_cell"].sq, last["apart"].iq
+    assert (numpy(state.quantizer.b) == found.layers["inner/gru"].input.bits - 1).all()
+    assert (numpy(half.quantizer.b) == found.layers["apart"].input.bits - 1).all()
+    with pytest.raises(ShapeError, match=r"takes the masks of elsewhere; list layers that are to stay whole in search"):
+        _fix(built, {"elsewhere": np.ones((1, 1), bool)})
+
+
+def test_what_the_user_says_of_a_layer_goes_before_what_was_found_and_leaves_the_rest():
+    found = {"a": LayerSettings(weight=QuantizerSettings(bits=4), input=QuantizerSettings(bits=5, signed=False))}
+    given = {"a": LayerSettings(weight=QuantizerSettings(granularity="weight")), "b*": LayerSettings(hard=True)}
+    merged = _merged(found, given)
+    assert merged["a"].weight == QuantizerSettings(bits=4, granularity="weight")
+    assert merged["a"].input == found["a"].input
+    assert merged["b*"] == given["b*"]
 
 
 # Rounding and rates

@@ -50,7 +50,7 @@ def vision() -> keras.Model:
     y = L.DepthwiseConv2D(3, padding="same", activation="relu", name="depthwise")(x)
     y = L.SeparableConv2D(4, 3, padding="same", depth_multiplier=2, name="separable")(y)
     x = L.Add(name="residual")([x, y])
-    x = L.MaxPooling2D(2, name="largest")(x)
+    x = L.BatchNormalization(name="scaled")(L.MaxPooling2D(2, name="largest")(x))
     x = L.ZeroPadding2D(1, name="padded")(x)
     x = L.Cropping2D(1, name="cropped")(x)
     x = L.Conv2D(4, 1, groups=2, use_bias=False, name="groups")(L.UpSampling2D(name="larger")(x))

@@ -163,6 +163,16 @@ def test_normalisations_of_every_kind_keep_what_they_do(arguments):
     assert_equal_outputs(model, convert(model, FLOAT), rows(model))
 
 
+def test_arguments_may_be_given_by_name():
+    inputs = keras.Input((3, 4))
+    x = L.Dense(4, name="dense")(inputs=inputs)
+    x = L.MultiHeadAttention(2, 2, name="attention")(query=x, value=inputs, key=inputs)
+    model = randomized(keras.Model(inputs, x))
+    converted = convert(model, WIDE)
+    calibrate(converted, rows(model))
+    assert_equal_outputs(model, converted, rows(model), 2e-3)
+
+
 def test_a_dense_layer_that_more_than_the_normalisation_reads_is_not_fused():
     inputs = keras.Input((4,))
     x = L.Dense(3, name="dense")(inputs)
@@ -262,6 +272,9 @@ class Custom(keras.layers.Dense):
         (lambda x: L.Dense(2, name="half", dtype="bfloat16")(x), "'half' .Dense.: it computes in bfloat16"),
         (lambda x: x / x, "'(true_)?divide.*' .*: it has no fixed-point form that weft knows"),
         (lambda x: ops.gelu(x), "'gelu.*' .Gelu.: it approximates GELU by a tanh"),
+        (lambda x: ops.square(x), "'square.*' .Square.: .* write x \\* x"),
+        (lambda x: ops.sin(x), "'sin.*' .Sin.: .* use keras.layers.Activation: that becomes a table"),
+        (lambda x: L.PReLU(name="slopes")(x), "'slopes' .PReLU.: .* use LeakyReLU, whose slope is fixed"),
         (lambda x: L.Dot(1, normalize=True, name="cos")([x, x]), "'cos' .Dot.: it divides by the length"),
     ],
 )  # fmt: skip
@@ -362,7 +375,7 @@ def test_a_pruning_method_sees_every_kernel_as_outputs_times_inputs(family):
                 assert (found.n_out, found.n_in, found.taps) == (n_out, n_in, taps), one.name
                 assert found.shape[0] * found.shape[1] == int(np.prod(quantizer.quantizer.kernel_shape))
     if family is vision:
-        assert not isinstance(layer(converted, "norm").kq.config, PrunedConfig)
+        assert not isinstance(layer(converted, "scaled").kq.config, PrunedConfig)
     calm = convert(model, FLOAT, method=DST)
     assert_equal_outputs(model, calm, rows(model))
 

@@ -7,6 +7,7 @@ import pytest
 from keras import layers as L
 from typer.testing import CliRunner
 
+import weft
 from tests.quantize.networks import FAMILIES, vision
 from weft.cli import app, init_layers  # noqa: F401 - importing a command registers it
 from weft.config.numbers import FixedNumbers, LayerSettings, QuantizerSettings
@@ -43,7 +44,8 @@ def test_only_settings_that_mean_something_are_written():
 
 def test_every_layer_is_there_with_its_place_kernel_and_parts():
     text = layers_to_yaml(vision())
-    assert "conv:  # Conv2D, kernel (3, 3, 3, 4)\n  weight: {}\n  bias: {}\n  input: {}\n  output: null\n" in text
+    parts = "  weight: {}\n  bias: {}\n  input: {}\n  output: null\n"
+    assert f"conv:  # Conv2D, kernel (3, 3, 3, 4), with norm (BatchNormalization)\n{parts}" in text
     assert "separable:  # SeparableConv2D, kernel (3, 3, 1, 8) and (1, 1, 8, 4)" in text
     assert "head/mean:  # AveragePooling2D\n  input: {}\n  output: null\n" in text
     assert "residual:  # Add\n" in text
@@ -66,6 +68,9 @@ def test_an_edited_file_changes_the_layers_it_names(tmp_path):
     assert settings["a"].weight == QuantizerSettings(bits=3)
     assert settings["b"].prune is False
     assert convert(model, FixedNumbers(), settings).layers[0].kq.config["b0"] == 2
+    recipe = {"recipe": "fixed", "precisions": [{"total_bits": 6}], "prune": "dst", "layers": settings}
+    a, b = weft.compress(model, recipe).layers
+    assert (a.kq.config["b0"], b.kq.config["b0"]) == (2, 5)
 
 
 def test_problems_are_told_with_their_lines():

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import get_args
+
 import hgq.layers
 import keras
 import numpy as np
@@ -15,7 +17,16 @@ from keras import ops
 from pydantic import ValidationError
 
 from tests.conftest import blobs
-from weft.config.numbers import FixedNumbers, FloatNumbers, HgqNumbers, LayerSettings, QuantizerSettings
+from tests.quantize.reference import quantized
+from weft.config.numbers import (
+    FixedNumbers,
+    FloatNumbers,
+    HgqNumbers,
+    LayerSettings,
+    OverflowMode,
+    QuantizerSettings,
+    RoundMode,
+)
 from weft.errors import ConfigError
 from weft.quantize import quantizers
 from weft.quantize.fixed import FixedPointConfig
@@ -318,3 +329,32 @@ def test_numbers_keep_the_form_that_older_designs_are_known_by():
         assert type(numbers).model_validate(numbers.model_dump(mode="json")) == numbers
     its = LayerSettings(weight=QuantizerSettings(bits=0), hard=True)
     assert LayerSettings.model_validate(its.model_dump(mode="json", exclude_unset=True)) == its
+
+
+@pytest.mark.parametrize("overflow", get_args(OverflowMode))
+@pytest.mark.parametrize("mode", get_args(RoundMode))
+def test_every_mode_that_settings_can_name_is_exact_whoever_computes_it(mode, overflow):
+    # but for the float32 next to a tie, which HGQ2 takes for the tie
+    rng = np.random.default_rng(0)
+    for make, numbers, (bits, integer, signed) in (
+        (quantizers.weight, FixedNumbers(), (6, 3, True)),
+        (quantizers.activation, FixedNumbers(), (4, -2, True)),
+        (quantizers.table, HGQ, (5, 1, False)),
+        (quantizers.bias, HGQ, (4, -4, True)),
+    ):
+        asked = {"bits": bits, "integer_bits": integer, "signed": signed}
+        its = QuantizerSettings(**asked, round_mode=mode, overflow_mode=overflow)
+        k, i, f = int(signed), integer - signed, bits - integer
+        x = np.concatenate([rng.normal(0, 2.0**i * 1.5, 40), rng.integers(-80, 80, 80) * 2.0 ** -(f + 2)]).astype("f")
+        quantizer = Quantizer(make(numbers, its))
+        quantizer.build((1, x.size))
+        expected = [float(quantized(float(one), k, i, f, mode.removeprefix("S_"), overflow)) for one in x]
+        assert number(quantizer(x[None]))[0].tolist() == expected
+
+
+@pytest.mark.parametrize(("bits", "expected"), [(3, (0, 2)), (4, (1, 2)), (5, (2, 2)), (8, (2, 5))])
+def test_few_learned_bits_begin_behind_the_binary_point(bits, expected):
+    config = quantizers.weight(HGQ, QuantizerSettings(bits=bits)).config
+    assert (config["i0"], config["b0"] - config["i0"]) == expected
+    config = quantizers.activation(HGQ, QuantizerSettings(bits=bits)).config
+    assert (config["i0"], config["f0"]) == expected

@@ -18,7 +18,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from weft import ops
-from weft.compression._products import FloatKernel, tapped
+from weft.compression._products import FloatKernel
+from weft.compression._taps import tapped
 from weft.errors import DataError
 from weft.types import Tensor
 
@@ -108,15 +109,15 @@ class FisherMeter:
         return found
 
     def _limits(self, x: Any) -> Tensor:
-        seen: dict[int, list[Tensor]] = {}
+        seen: dict[tuple[int, int], list[Tensor]] = {}
 
-        def note(layer: keras.Layer, inputs: Tensor) -> Tensor:
-            seen.setdefault(id(layer), []).append(inputs)
+        def note(layer: keras.Layer, read: int, inputs: Tensor) -> Tensor:
+            seen.setdefault((id(layer), read), []).append(inputs)
             return inputs
 
         with tapped([kernel.layer for kernel in self.kernels], note):
             self.model(x, training=False)
-        read = [ops.concatenate([ops.ravel(v) for v in seen[id(kernel.layer)]]) for kernel in self.kernels]
+        read = [ops.concatenate([ops.ravel(v) for v in seen[id(kernel.layer), kernel.read]]) for kernel in self.kernels]
         return ops.stack([ops.stack([ops.min(v), ops.max(v)]) for v in read])
 
     def measure(self, weights: Sequence[np.ndarray], formats: np.ndarray) -> Fisher:
@@ -162,7 +163,7 @@ class FisherMeter:
         """Return squared gradients of the signed loss by each kernel, and for each input its three distances."""
         import keras
 
-        numbers = {id(kernel.layer): n for n, kernel in enumerate(self.kernels)}
+        numbers = {(id(kernel.layer), kernel.read): n for n, kernel in enumerate(self.kernels)}
         n_rows = len(signs)
         shapes = [(n, (n_rows, *shape)) for n, kernel in enumerate(self.kernels) for shape in kernel.shapes]
         order = {n: [i for i, (other, _) in enumerate(shapes) if other == n] for n in range(len(self.kernels))}
@@ -171,8 +172,10 @@ class FisherMeter:
         def loss(weights: Sequence[Tensor], probes: Sequence[Tensor]) -> tuple[Tensor, dict[int, Tensor]]:
             free, read = {n: iter(places) for n, places in order.items()}, {}
 
-            def probe(layer: keras.Layer, inputs: Tensor) -> Tensor:
-                n = numbers[id(layer)]
+            def probe(layer: keras.Layer, which: int, inputs: Tensor) -> Tensor:
+                n = numbers.get((id(layer), which))
+                if n is None:
+                    return inputs
                 place = next(free[n])
                 read[place] = inputs
                 rounded = _rounded(inputs, formats[n, 0])

@@ -1,21 +1,21 @@
 """The kernels of a float Keras model, and in how many products each of their weights takes part.
 
-The inputs of kernels are seen in one forward pass, so branches, shared layers, nested models and the layers inside an
-attention layer need no rules of their own. A product with the zeros that pad a convolution is none; products of two
-activations, as in attention, have no kernel and are not counted here.
+What kernels read is seen in one forward pass (`_taps`), so branches, shared layers, nested models, steps in time and
+the layers inside an attention layer need no rules of their own. A product with the zeros that pad a convolution is
+none; products of two activations, as in attention, have no kernel and are not counted here.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from weft.compression._taps import tapped
 from weft.errors import UnsupportedError
 from weft.types import Tensor
 
@@ -34,7 +34,8 @@ class FloatKernel:
         unit: The same for the layer as the model's graph knows it, for instance the attention layer that holds it.
         layer: The layer that multiplies with it.
         variable: The kernel's variable.
-        output_axes: The axes of the kernel that number the outputs; the others number what an output reads.
+        kind: How it is multiplied: `dense`, `einsum`, `conv`, `depthwise`, or `point` for each point of a window.
+        read: Which of the values that the layer multiplies with kernels this one reads, as `_taps` numbers them.
         shapes: Shape of the input without its batch axis, once for each call in a forward pass.
     """
 
@@ -42,7 +43,8 @@ class FloatKernel:
     unit: str
     layer: keras.Layer
     variable: keras.Variable
-    output_axes: tuple[int, ...]
+    kind: str
+    read: int
     shapes: tuple[Shape, ...]
 
     @property
@@ -50,15 +52,23 @@ class FloatKernel:
         """Shape of the kernel."""
         return tuple(int(size) for size in self.variable.shape)
 
+    @property
+    def output_axes(self) -> tuple[int, ...]:
+        """The axes of the kernel that number the outputs; the others number what an output reads."""
+        if self.kind == "einsum":
+            _, kernel, output = einsum_labels(self.layer.equation)
+            return tuple(axis for axis, label in enumerate(kernel) if label in output)
+        return (-2, -1) if self.kind == "depthwise" else (-1,)
+
     @cached_property
     def positions(self) -> int:
         """How often the whole kernel is applied in one inference, padding counted as if it were data."""
-        return sum(_positions(self.layer, shape) for shape in self.shapes)
+        return sum(_positions(self, shape) for shape in self.shapes)
 
     @cached_property
     def products(self) -> np.ndarray:
         """How many products with an input each weight takes part in in one inference, shape of the kernel."""
-        return np.asarray(sum(_products(self.layer, shape, self.shape) for shape in self.shapes))
+        return np.asarray(sum(_products(self, shape) for shape in self.shapes))
 
 
 def float_kernels(
@@ -81,7 +91,7 @@ def float_kernels(
     from weft.quantize.graph import walk
     from weft.quantize.selection import matches, warn_of_unmatched
 
-    found: dict[int, Callable[[tuple[Shape, ...]], FloatKernel]] = {}
+    found: dict[tuple[int, int], Callable[[tuple[Shape, ...]], FloatKernel]] = {}
     units = {call.place: call for call in walk(model) if any(map(_has_kernel, _inside(call.operation)))}
     for patterns, what in ((only, "only"), (skip, "skip")):
         warn_of_unmatched(patterns, units, what, stacklevel=3)
@@ -90,36 +100,18 @@ def float_kernels(
         if chosen and not left_out:
             for layer in _layers(call.operation):
                 name = call.place + layer.path.removeprefix(call.operation.path)
-                kernel = next(v for v in layer._trainable_variables if v.path.endswith("kernel"))
-                found[id(layer)] = partial(FloatKernel, name, call.place, layer, kernel, _output_axes(layer))
-    shapes: dict[int, list[Shape]] = {}
+                for read, (kernel, kind, suffix) in enumerate(_kernels(layer)):
+                    make = partial(FloatKernel, name + suffix, call.place, layer, kernel, kind, read)
+                    found[id(layer), read] = make
+    shapes: dict[tuple[int, int], list[Shape]] = {}
 
-    def note(layer: keras.Layer, inputs: Tensor) -> Tensor:
-        shapes.setdefault(id(layer), []).append(tuple(int(size) for size in inputs.shape[1:]))
+    def note(layer: keras.Layer, read: int, inputs: Tensor) -> Tensor:
+        shapes.setdefault((id(layer), read), []).append(tuple(int(size) for size in inputs.shape[1:]))
         return inputs
 
     with tapped([make.args[2] for make in found.values()], note):
         _shapes_through(model, inputs)
-    return [found[number](tuple(calls)) for number, calls in shapes.items()]
-
-
-@contextmanager
-def tapped(layers: Sequence[keras.Layer], change: Callable[[keras.Layer, Tensor], Tensor]) -> Iterator[None]:
-    """Let layers read `change(layer, inputs)` in place of their inputs as long as the context lasts."""
-    before = {id(layer): layer.__dict__.get("call") for layer in layers}
-
-    def tap(layer: keras.Layer, call: Callable[..., Tensor]) -> Callable[..., Tensor]:
-        return lambda inputs, *args, **kwargs: call(change(layer, inputs), *args, **kwargs)
-
-    for layer in layers:  # past the setters of Keras and torch, which would take the function for a part of the layer
-        object.__setattr__(layer, "call", tap(layer, layer.call))
-    try:
-        yield
-    finally:
-        for layer in layers:
-            object.__delattr__(layer, "call")
-            if before[id(layer)] is not None:
-                object.__setattr__(layer, "call", before[id(layer)])
+    return [found[place](tuple(calls)) for place, calls in shapes.items()]
 
 
 def _shapes_through(model: keras.Model, inputs: Any) -> None:
@@ -148,35 +140,42 @@ def _layers(operation: Any) -> list[keras.Layer]:
     """Return the layers with kernels of one operation of a graph: itself, or those of an attention layer."""
     import keras
 
-    layers = [layer for layer in _inside(operation) if _has_kernel(layer)]
-    known = operation in layers or isinstance(operation, keras.layers.MultiHeadAttention)
-    if not (known and all(map(_kind, layers))):
+    if isinstance(operation, keras.layers.MultiHeadAttention):
+        layers = [layer for layer in _inside(operation) if _has_kernel(layer)]
+    else:
+        layers = [operation]
+    if not all(map(_kernels, layers)):
         raise UnsupportedError(
             f"the products of layer '{operation.name}' ({type(operation).__name__}) are not known: weft counts those "
-            "of float Dense, EinsumDense, Conv1D to Conv3D, DepthwiseConv1D and 2D and MultiHeadAttention layers; "
-            f"write the model with these, or leave the layer out with skip: ['{operation.name}']"
+            "of float Dense, EinsumDense, Conv1D to Conv3D, DepthwiseConv and SeparableConv 1D and 2D, SimpleRNN, GRU "
+            f"and MultiHeadAttention layers; write the model with these, or leave the layer out with skip: "
+            f"['{operation.name}']"
         )
     return layers
 
 
-def _kind(layer: keras.Layer) -> str | None:
-    """Return `dense`, `einsum`, `conv` or `depthwise`, or None for what is not counted."""
+def _kernels(layer: Any) -> list[tuple[keras.Variable, str, str]]:
+    """Return each kernel of a layer, how it is multiplied, and what its name has more than the layer's."""
     from keras import layers as kl
     from keras.src.layers.convolutional.base_conv import BaseConv
     from keras.src.layers.convolutional.base_depthwise_conv import BaseDepthwiseConv
+    from keras.src.layers.convolutional.base_separable_conv import BaseSeparableConv
 
-    if hasattr(layer, "kq"):  # HGQ2's layers derive from those of Keras
-        return None
+    if any(hasattr(one, "kq") for one in layer._flatten_layers()):  # HGQ2's layers derive from those of Keras
+        return []
+    if isinstance(layer, BaseSeparableConv):
+        return [(layer.depthwise_kernel, "depthwise", "_depthwise"), (layer.pointwise_kernel, "point", "")]
+    if isinstance(layer, kl.SimpleRNN | kl.GRU):
+        cell = layer.cell
+        return [
+            (cell.kernel, "dense", f"/{cell.name}/kernel"),
+            (cell.recurrent_kernel, "dense", f"/{cell.name}/recurrent_kernel"),
+        ]
     kinds = {kl.Dense: "dense", kl.EinsumDense: "einsum", BaseConv: "conv", BaseDepthwiseConv: "depthwise"}
-    return next((kind for known, kind in kinds.items() if isinstance(layer, known)), None)
-
-
-def _output_axes(layer: keras.Layer) -> tuple[int, ...]:
-    kind = _kind(layer)
-    if kind == "einsum":
-        _, kernel, output = einsum_labels(layer.equation)
-        return tuple(axis for axis, label in enumerate(kernel) if label in output)
-    return (-2, -1) if kind == "depthwise" else (-1,)
+    kind = next((kind for known, kind in kinds.items() if isinstance(layer, known)), None)
+    if kind is None:
+        return []
+    return [(next(v for v in layer._trainable_variables if v.path.endswith("kernel")), kind, "")]
 
 
 def einsum_labels(equation: str) -> tuple[str, str, str]:
@@ -186,22 +185,23 @@ def einsum_labels(equation: str) -> tuple[str, str, str]:
     return data, kernel, output
 
 
-def _positions(layer: keras.Layer, shape: Shape) -> int:
-    kind = _kind(layer)
-    if kind == "dense":
+def _positions(kernel: FloatKernel, shape: Shape) -> int:
+    if kernel.kind == "point":
+        return math.prod(_space(kernel.layer, shape))
+    if kernel.kind == "dense":
         return math.prod(shape[:-1])
-    if kind == "einsum":
-        return _einsum_positions(layer.equation, shape)
-    return math.prod(window.n_out for window in _windows(layer, shape))
+    if kernel.kind == "einsum":
+        return _einsum_positions(kernel.layer.equation, shape)
+    return math.prod(window.n_out for window in _windows(kernel.layer, shape))
 
 
-def _products(layer: keras.Layer, shape: Shape, kernel: Shape) -> np.ndarray:
-    if _kind(layer) in ("dense", "einsum"):
-        return np.full(kernel, _positions(layer, shape), dtype=np.int64)
+def _products(kernel: FloatKernel, shape: Shape) -> np.ndarray:
+    if kernel.kind not in ("conv", "depthwise"):
+        return np.full(kernel.shape, _positions(kernel, shape), dtype=np.int64)
     result = np.ones((), dtype=np.int64)
-    for window in _windows(layer, shape):
+    for window in _windows(kernel.layer, shape):
         result = np.multiply.outer(result, window.products())
-    return np.broadcast_to(result[..., None, None], kernel)
+    return np.broadcast_to(result[..., None, None], kernel.shape)
 
 
 def _einsum_positions(equation: str, shape: Shape) -> int:
@@ -238,7 +238,10 @@ class _Window:
         return ((read >= 0) & (read < self.n_in)).sum(axis=1)
 
 
+def _space(layer: Any, shape: Shape) -> Shape:
+    return shape[:-1] if layer.data_format == "channels_last" else shape[1:]
+
+
 def _windows(layer: Any, shape: Shape) -> list[_Window]:
-    space = shape[:-1] if layer.data_format == "channels_last" else shape[1:]
-    each = zip(space, layer.kernel_size, layer.strides, layer.dilation_rate, strict=True)
+    each = zip(_space(layer, shape), layer.kernel_size, layer.strides, layer.dilation_rate, strict=True)
     return [_Window(*sizes, layer.padding) for sizes in each]

@@ -17,11 +17,14 @@ from weft.compression.fitcompress import fitcompress, weights_within
 from weft.compression.outcome import Candidate, Outcome
 from weft.compression.training import Material, prepare, rate
 from weft.config import FitCompression
-from weft.config.numbers import FixedNumbers
+from weft.config.numbers import FixedNumbers, LayerSettings
 from weft.errors import ShapeError
 from weft.prune.magnitude import Magnitude
+from weft.quantize.graph import walk
 from weft.quantize.kernels import pruned_kernels
+from weft.quantize.operations import is_pure
 from weft.quantize.pruned import FINETUNE
+from weft.quantize.selection import settings_of
 from weft.train.fit import fit
 from weft.train.track import KeepBest
 from weft.types import Progress, no_progress
@@ -61,7 +64,7 @@ def run(
         total_bits=config.search.weight_bits[0], granularity=config.granularity, io_bits=config.io_bits
     )
     compressed = replace(network, make=lambda seed: model).build(
-        numbers, seed, prune=Magnitude(), layers={**found.layers, **config.layers}
+        numbers, seed, prune=Magnitude(), layers=_merged(found.layers, config.layers)
     )
     _fix(compressed, found.masks)
     training = prepare(compressed, material, config, config.learning_rate, network.l1)
@@ -84,6 +87,14 @@ def run(
         architecture=network.in_numbers(numbers),
     )
     return Outcome([{"point": f"epoch-{int(e['epoch'])}", **e} for e in history.epochs], [candidate])
+
+
+def _merged(found: Mapping[str, LayerSettings], given: Mapping[str, LayerSettings]) -> dict[str, LayerSettings]:
+    """Return the settings of layers, where what was given goes before what was found, setting by setting."""
+    both = {**found, **given}
+    for name in found.keys() & given.keys():
+        both[name] = settings_of({f"{name}*": found[name], name: given[name]}, name)
+    return both
 
 
 def _pretrained(
@@ -111,10 +122,21 @@ def _pretrained(
 
 def _fix(model: keras.Model, masks: Mapping[str, np.ndarray]) -> None:
     """Set the masks of a model's kernels for good; kernels without one stay whole."""
+    places = {
+        id(layer): call.place + layer.path.removeprefix(call.operation.path)
+        for call in walk(model)
+        if not is_pure(call.operation)
+        for layer in call.operation._flatten_layers()
+    }
     left = dict(masks)
     for kernel in pruned_kernels(model):
         kernel.pruned.stage.assign(FINETUNE)
-        if (mask := left.pop(kernel.name, None)) is not None:
-            kernel.pruned.mask.assign(mask.astype(np.float32))
+        name = places[id(kernel.layer)] + kernel.name.removeprefix(kernel.layer.path)
+        mask = left.pop(name.replace("/qgru_cell/", "/gru_cell/"), None)  # as HGQ2 and Keras call the same
+        if mask is not None:  # a depthwise kernel is one of groups by now, of the same order
+            kernel.pruned.mask.assign(mask.reshape(kernel.variable.shape).astype(np.float32))
     if left:
-        raise ShapeError(f"no kernel of '{model.name}' takes the masks of {', '.join(sorted(left))}")
+        raise ShapeError(
+            f"no kernel of '{model.name}' takes the masks of {', '.join(sorted(left))}; list layers that are to stay "
+            "whole in search.skip"
+        )

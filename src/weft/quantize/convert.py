@@ -16,7 +16,7 @@ from hgq.quantizer import Quantizer
 from weft.config.numbers import FixedNumbers, FloatNumbers, HgqNumbers, LayerSettings
 from weft.errors import ShapeError, UnsupportedError
 from weft.prune import Method
-from weft.quantize.counterparts import Kit, Made, copied, fused, why_missing, with_method
+from weft.quantize.counterparts import Kit, Made, copied, why_missing, with_method
 from weft.quantize.graph import Call, graph_of, rebuild
 from weft.quantize.operations import is_pure, is_quantized, kind_of
 from weft.quantize.selection import method_for, settings_of, warn_of_unmatched
@@ -36,7 +36,8 @@ def convert(
     """Return a model of quantised layers that computes the same as `model`, up to their rounding.
 
     Topology, names and weights stay. A layer whose function HGQ2 does not compute inline becomes two, of which the
-    second is called `<name>_act`; a batch normalisation behind a dense layer becomes one with it. HGQ2 layers stay as
+    second is called `<name>_act`; a batch normalisation that alone reads a dense layer
+    or a convolution becomes one with it. HGQ2 layers stay as
     they are, but for the pruning method. The result is not compiled.
 
     Args:
@@ -46,7 +47,8 @@ def convert(
         layers: What single layers do differently, by name, by place (`encoder/dense`) or by pattern. A name goes before
             a pattern, a later entry before an earlier one.
         method: The pruning method to put around the quantisers of the kernels; its `only` and `skip` choose layers.
-        fuse_batch_norm: Whether a batch normalisation that alone reads a dense layer becomes one layer with it.
+        fuse_batch_norm: Whether a batch normalisation that alone reads a dense layer or a convolution becomes one layer
+            with it.
         keep: Layers that stay in float, by name, place or pattern.
         prune_first: Whether the mask comes before the quantiser, or after it.
 
@@ -155,7 +157,7 @@ class _Plan:
         if is_quantized(operation):
             return copied(operation) if kit.method is None else with_method(operation, kit, use.rule.kernels(operation))
         if use.fused is not None:
-            return fused(operation, use.fused, kit)
+            return use.rule.fuse(operation, use.fused, kit)
         return use.rule.make(operation, kit)
 
     def quantizer(self, call: Call | None, tensor: Any) -> Quantizer | None:

@@ -7,8 +7,9 @@ of `ap_fixed`, and S_RND and S_RND_CONV, which in training round up with the pro
 
 HGQ2 0.2.0 has most of it. What it lacks is here as `FixedPointConfig`: S_ modes that are stochastic (its own are
 not), WRAP_SM with any rounding, a range that follows the data and saturates beyond it, and a fixed range that wraps
-in training as it does in hardware. Gradients are HGQ2's: straight through rounding, -ln2 (q - x) for f, and ln2 2^i
-for i where a value saturates.
+in training as it does in hardware. HGQ2's RND, RND_INF and RND_MIN_INF also take the one float32 next to a tie for the
+tie, which no sum of fixed-point values is. Gradients are HGQ2's: straight through rounding, -ln2 (q - x) for f, and
+ln2 2^i for i where a value saturates.
 """
 
 from __future__ import annotations

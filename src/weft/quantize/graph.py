@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from inspect import signature
 from typing import Any, TypeVar
 
 import keras
@@ -165,6 +166,16 @@ def rebuild(
     return again(model, "")
 
 
+def _positional(operation: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[tuple[Any, ...], Any]:
+    """Return the arguments of a call with its first tensors by position, which is how HGQ2 needs them."""
+    kwargs = {name: value for name, value in kwargs.items() if value is not None}
+    for name in list(signature(operation.call).parameters)[len(args) :]:
+        if not isinstance(kwargs.get(name), keras.KerasTensor):
+            break
+        args = (*args, kwargs.pop(name))
+    return args, kwargs
+
+
 def _sequential(model: Any, place: str, steps: Callable[[Call], Sequence[Step]], quantizer: Any) -> keras.Sequential:
     first = graph_of(model, place).inputs[0]
     layers: list[Any] = [keras.Input(batch_shape=(None, *first.shape[1:]), dtype=first.dtype, name=first.name)]
@@ -187,8 +198,7 @@ def _functional(model: Any, place: str, steps: Callable[[Call], Sequence[Step]],
 
     for call in calls(model, place):
         here = {key: read(call, tensor) for key, tensor in {id(tensor): tensor for tensor in call.inputs}.items()}
-        args, kwargs = call.node.arguments.fill_in(here)
-        kwargs = {name: value for name, value in kwargs.items() if value is not None}
+        args, kwargs = _positional(call.operation, *call.node.arguments.fill_in(here))
         made = here[id(call.inputs[0])]
         for i, step in enumerate(steps(call)):
             made = step(*args, **kwargs) if i == 0 else step(made)

@@ -70,6 +70,7 @@ _KINDS: dict[Kind, set[str]] = {
         *("Dense", "EinsumDense", "EinsumDenseBatchnorm", "BatchNormDense", "BatchNormalization"),
         *("MultiHeadAttention", "SimpleRNN", "GRU"),
         *_each("Conv", "DepthwiseConv", "SeparableConv"),
+        *(f"{name}Batchnorm" for name in _each("Conv")),
     },
     "quantizer": {"Quantizer"},
 }

@@ -25,7 +25,7 @@ _ACTIVATION_AXES: _Axes = {
     "weight": {"homogeneous_axis": (0,), "heterogeneous_axis": None},
 }
 _START = 2
-"""Integer bits without the sign that HGQ2 starts learning from."""
+"""Bits on either side of the binary point that HGQ2 starts learning from; of fewer, those behind it stay."""
 
 
 def weight(numbers: _Numbers, settings: QuantizerSettings = NONE, output_axes: Sequence[int] = (-1,)) -> Any:
@@ -160,7 +160,9 @@ def _learned(numbers: HgqNumbers, settings: QuantizerSettings, place: str, share
 
     of_data = place in ("datalane", "bias")
     given = isinstance(settings.integer_bits, int)
-    integer = settings.integer_bits - signed if isinstance(settings.integer_bits, int) else _START
+    magnitude = numbers.bits0 if settings.bits is None else settings.bits - signed
+    start = min(_START, magnitude - _START)
+    integer = settings.integer_bits - signed if isinstance(settings.integer_bits, int) else start
     overflow = settings.overflow_mode or ("SAT" if given and of_data else "WRAP" if of_data else "SAT_SYM")
     modes = {
         "follows": not given and (of_data or overflow.startswith("WRAP")),
@@ -170,10 +172,9 @@ def _learned(numbers: HgqNumbers, settings: QuantizerSettings, place: str, share
     held = {"ic": Constant(integer), "ir": None} if given else {}
     price = MonoL1(numbers.gamma)
     if place == "datalane":
-        fraction = max(numbers.bits0 - 2, 1) if settings.bits is None else settings.bits - signed - integer
+        fraction = max(magnitude - integer, 1) if settings.bits is None else magnitude - integer
         kwargs = {"k0": signed, "i0": integer, "f0": fraction, "ir": price, "fr": price}
         return _config("kif", place, **(kwargs | held), **modes, **shared)
-    magnitude = numbers.bits0 if settings.bits is None else settings.bits - signed
     kwargs = {"k0": signed, "b0": magnitude, "i0": integer} | ({} if place == "table" else {"br": price})
     return _config("kbi", place, **(kwargs | held), **modes, **shared)
 

@@ -23,7 +23,7 @@ class Use:
         rule: How it is replaced, if it can be.
         calls: All calls of it; those in a nested model count each time that the model is called.
         reads: What is known of the tensors that each call reads.
-        fused: The batch normalisation that becomes one with this dense layer.
+        fused: The batch normalisation that becomes one with this layer.
         is_fused: Whether this is such a batch normalisation.
     """
 
@@ -107,13 +107,13 @@ class Survey:
         ends = {id(tensor) for tensor in graph_of(graph).outputs}
         for call in calls(graph, place):
             use = self.uses.get(id(call.operation))
-            if use is None or not self._is_single(use) or type(call.operation).__name__ not in ("Dense", "EinsumDense"):
+            if use is None or use.rule is None or use.rule.fuse is None or not self._is_single(use):
                 continue
             found = readers.get(id(call.outputs[0]), [])
             norm = self.uses.get(id(found[0].operation)) if len(found) == 1 else None
             if norm is None or id(call.outputs[0]) in ends or not self._is_single(norm):
                 continue
-            if can_fuse(use.operation, norm.operation):
+            if can_fuse(use.operation, found[0]):
                 use.fused, norm.is_fused = norm.operation, True
 
     @staticmethod

@@ -15,8 +15,8 @@ from weft.quantize.counterparts import (
     recurrent,
 )
 from weft.quantize.counterparts._base import Kit, Made, Read, Rule
+from weft.quantize.counterparts.fusion import can_fuse
 from weft.quantize.counterparts.missing import why_missing
-from weft.quantize.counterparts.normalization import can_fuse, fused
 from weft.quantize.counterparts.present import copied, with_method
 from weft.quantize.operations import is_keras, is_pure, is_quantized, name_of
 
@@ -28,7 +28,6 @@ __all__ = [
     "Rule",
     "can_fuse",
     "copied",
-    "fused",
     "rule_of",
     "why_missing",
     "with_method",

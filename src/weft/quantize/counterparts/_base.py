@@ -16,7 +16,7 @@ import keras
 import numpy as np
 from hgq.quantizer import Quantizer, QuantizerConfig
 
-from weft.config.numbers import FixedNumbers, FloatNumbers, HgqNumbers, LayerSettings
+from weft.config.numbers import FixedNumbers, FloatNumbers, HgqNumbers, LayerSettings, QuantizerSettings
 from weft.prune import Geometry, Method
 from weft.quantize import quantizers
 from weft.quantize.graph import Call, Step
@@ -82,6 +82,10 @@ class Kit:
     def inner(self, *, signed: bool = True) -> QuantizerConfig:
         """Return the quantiser of a value that one part of the layer hands to another."""
         return quantizers.activation(self.numbers, signed=signed)
+
+    def again(self) -> QuantizerConfig:
+        """Return the quantiser of what else weights of the layer are multiplied with: as wide as its input."""
+        return quantizers.activation(self.numbers, QuantizerSettings(bits=self.settings.input.bits))
 
     def table(self, *, signed: bool = True) -> QuantizerConfig:
         """Return the quantiser of a table's values."""
@@ -154,12 +158,14 @@ class Rule:
         parts: The settings that mean something for them, as in `LayerSettings`.
         kernels: Returns the kernels of a built float layer that pruning methods may work on.
         objection: Returns why this call of the layer cannot be replaced and what to do about it, or None.
+        fuse: Makes the quantised layers of it and the batch normalisation behind it, if there are such.
     """
 
     make: Callable[[Any, Kit], Made]
     parts: Parts = ("input", "output")
     kernels: Callable[[Any], list[Axes]] = lambda layer: []
     objection: Callable[[Call], str | None] = lambda call: None
+    fuse: Callable[[Any, Any, Kit], Made] | None = None
 
 
 KERNEL_PARTS: Parts = ("weight", "bias", "input", "output", "prune")

@@ -1,4 +1,7 @@
-"""Dense layers: `Dense` and `EinsumDense`."""
+"""Dense layers: `Dense` and `EinsumDense`, with the batch normalisation behind them if there is one.
+
+HGQ2 0.2 adds Keras' global epsilon to the variance in place of the layer's own; the variance makes up for it.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +9,7 @@ from functools import partial
 from typing import Any
 
 import hgq.layers as hgq
+import keras
 
 from weft.quantize.counterparts._base import (
     FUNCTION_PARTS,
@@ -14,12 +18,16 @@ from weft.quantize.counterparts._base import (
     Kit,
     Made,
     Rule,
+    array,
     computes_in_float32,
     config_of,
     copy_weights,
     first_objection,
+    freeze_like,
 )
 from weft.quantize.counterparts.functions import function_after, inline, objection_to_function
+from weft.quantize.counterparts.fusion import copy_normalization, normalization_of
+from weft.quantize.counterparts.normalization import DENSE_EQUATION
 
 
 def _dense(layer: Any, kit: Kit) -> Made:
@@ -43,6 +51,29 @@ def _made(kind: Any, layer: Any, kit: Kit, outputs: tuple[int, ...], **config: A
         **mine.rest(),
     )
     return Made([new, *after], partial(copy_weights, layer, new))
+
+
+def _with_normalization(layer: Any, norm: Any, kit: Kit) -> Made:
+    is_dense = isinstance(layer, keras.layers.Dense)
+    equation = DENSE_EQUATION if is_dense else layer.equation
+    config = config_of(layer, "use_bias", "units", "equation", "output_shape", "activation", "bias_axes")
+    new = hgq.QEinsumDenseBatchnorm(
+        equation,
+        layer.units if is_dense else output_shape(layer, kit),
+        bias_axes=equation[-1],
+        **(config | normalization_of(norm)),
+        iq_conf=kit.input(),
+        kq_conf=kit.weight(einsum_outputs(equation)),
+        bq_conf=kit.bias(),
+        **kit.rest(),
+    )
+
+    def copy() -> None:
+        new._kernel.assign(array(layer._kernel))
+        copy_normalization(norm, layer.bias, new, keras.backend.epsilon())
+        freeze_like(layer, new)
+
+    return Made([new], copy)
 
 
 def output_shape(layer: Any, kit: Kit) -> Any:
@@ -71,11 +102,12 @@ _PARTS = KERNEL_PARTS + FUNCTION_PARTS
 _OBJECTION = first_objection(computes_in_float32, objection_to_function)
 
 RULES = {
-    "Dense": Rule(_dense, _PARTS, lambda layer: [Axes(tuple(layer._kernel.shape))], _OBJECTION),
+    "Dense": Rule(_dense, _PARTS, lambda layer: [Axes(tuple(layer._kernel.shape))], _OBJECTION, _with_normalization),
     "EinsumDense": Rule(
         _einsum,
         _PARTS,
         lambda layer: [Axes(tuple(layer._kernel.shape), einsum_outputs(layer.equation))],
         _OBJECTION,
+        _with_normalization,
     ),
 }

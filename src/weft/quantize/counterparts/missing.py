@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from weft.quantize.operations import is_keras, is_pure
+from weft.quantize.operations import is_keras, is_pure, kind_of
 
 _REMEDIES = {
     "LSTM": "use GRU or SimpleRNN, which HGQ2 has",
@@ -27,6 +27,8 @@ _REMEDIES = {
     "Conv2DTranspose": "use UpSampling2D and Conv2D",
     "Conv3DTranspose": "use UpSampling3D and Conv3D",
     "UpSampling2D": "use interpolation='nearest'",
+    "PReLU": "use LeakyReLU, whose slope is fixed",
+    "Square": "write x * x",
     "Divide": "multiply by a constant instead",
     "TrueDivide": "multiply by a constant instead",
 }
@@ -38,4 +40,9 @@ def why_missing(operation: Any) -> str:
         return "it is no layer of Keras or HGQ2, and what it computes is not known; build it of layers that are"
     what = "has no fixed-point form that weft knows" if is_pure(operation) else "has no quantised counterpart in HGQ2"
     remedy = _REMEDIES.get(type(operation).__name__)
+    if remedy is None and is_pure(operation) and kind_of(operation) == "function":
+        remedy = (
+            "put it into a function of your own, with @keras.saving.register_keras_serializable() before it, and use "
+            "keras.layers.Activation: that becomes a table"
+        )
     return f"it {what}" + (f"; {remedy}" if remedy else "")

@@ -14,6 +14,7 @@ import hgq.layers as hgq
 from hgq.quantizer import Quantizer
 
 from weft.config.numbers import FloatNumbers
+from weft.quantize import quantizers
 from weft.quantize.activations import NONNEGATIVE
 from weft.quantize.counterparts._base import (
     KERNEL_PARTS,
@@ -31,7 +32,10 @@ from weft.quantize.graph import Call
 
 def _simple(layer: Any, kit: Kit) -> Made:
     signed = _name(layer.activation) not in NONNEGATIVE
-    states = {"sq_conf": kit.table(signed=signed), "paq_conf": kit.inner(), "enable_sq": True}
+    its = kit.settings.table
+    if its.bits is None:  # the state, which the table makes, is multiplied with weights as the input is
+        its = its.model_copy(update={"bits": kit.settings.input.bits})
+    states = {"sq_conf": quantizers.table(kit.numbers, its, signed=signed), "paq_conf": kit.inner(), "enable_sq": True}
     new = hgq.QSimpleRNN(**_common(layer, kit), **states)
     return Made([new, *_output(layer, kit)], partial(copy_weights, layer, new))
 
@@ -39,8 +43,8 @@ def _simple(layer: Any, kit: Kit) -> Made:
 def _gru(layer: Any, kit: Kit) -> Made:
     new = hgq.QGRU(
         **_common(layer, kit),
-        sq_conf=kit.inner(),
-        rhq_conf=kit.inner(),
+        sq_conf=kit.again(),
+        rhq_conf=kit.inner() if layer.reset_after else kit.again(),
         paq_conf=kit.table(signed=_name(layer.activation) not in NONNEGATIVE),
         praq_conf=kit.table(signed=_name(layer.recurrent_activation) not in NONNEGATIVE),
     )
