@@ -15,10 +15,13 @@ from weft.compression.api import compress, fit
 from weft.compression.finalize import assign, finalize, variables_of
 from weft.config.numbers import FixedNumbers, HgqNumbers
 from weft.errors import ConfigError, ShapeError, UnsupportedError
+from weft.prune import method_of
 from weft.prune.magnitude import Magnitude
+from weft.quantize.calibrate import calibrate
 from weft.quantize.convert import convert
 from weft.quantize.kernels import kernels
-from weft.quantize.pruned import FINETUNE
+from weft.quantize.observe import observe
+from weft.quantize.pruned import FINETUNE, TRAIN
 from weft.space.architecture import Architecture
 from weft.space.blocks import MlpGenes
 from weft.space.model import build
@@ -104,3 +107,33 @@ def test_a_method_that_is_still_at_work_is_ended():
     assert all(kernel.pruned is None for kernel in kernels(final))
     expected = model.predict(x, verbose=0)
     assert np.mean(final.predict(x, verbose=0).argmax(1) == expected.argmax(1)) > 0.95
+
+
+@pytest.mark.backends
+@pytest.mark.parametrize("numbers", [HgqNumbers(), FixedNumbers(), FixedNumbers(integer_bits=2)])
+def test_the_biases_of_dead_outputs_are_gone_also_behind_a_normalisation_and_inside_attention(numbers):
+    inputs = keras.Input((3, 4))
+    x = keras.layers.BatchNormalization(name="norm")(keras.layers.Dense(4, name="fused")(inputs))
+    x = keras.layers.MultiHeadAttention(2, 2, name="attention")(x, x)
+    x = keras.layers.Conv1D(6, 2, activation="relu", name="conv")(x)
+    plain = keras.Model(inputs, keras.layers.Dense(3, name="head")(x), name="dying")
+    rng = np.random.default_rng(0)
+    for variable in plain.weights:
+        if variable.shape:
+            low = 0.2 if variable.name in ("gamma", "moving_variance") else -1.5
+            variable.assign(rng.uniform(low, 1.5, variable.shape))
+    method = method_of("pdp")(granularity="row", sparsity=0.5, skip=["head"])
+    model = convert(plain, numbers, method=method)
+    rows = rng.normal(size=(64, 3, 4)).astype(np.float32)
+    calibrate(model, rows)
+    observe(model)
+    for kernel in kernels(model)[:-1]:
+        kernel.pruned.stage.assign(TRAIN)
+        kernel.pruned.times["epochs"].assign(1)
+        kernel.harden(kernel.seen())
+    final = finalize(model)
+    np.testing.assert_array_equal(final.predict(rows, verbose=0), model.predict(rows, verbose=0))
+    found = {kernel.name: kernel.layer for kernel in kernels(final)}
+    for name in ("fused", "attention/query", "attention/value", "attention/attention_output", "conv"):
+        live = keras.ops.convert_to_numpy(keras.ops.stop_gradient(found[name].qbias)) != 0
+        assert 0 < live.sum() < live.size, name

@@ -52,9 +52,13 @@ def without_methods(model: keras.Model) -> keras.Model:
 
     from weft.compression.stages import PRETRAIN, TRAIN
     from weft.quantize.kernels import kernels
+    from weft.quantize.pruned import own_variables
 
     plain = keras.models.clone_model(model, clone_function=_plain_layer, recursive=True)
-    assign(plain, variables_of(model))
+    own = {id(variable) for variable in own_variables(model)}
+    rest = [variable for variable in model.variables if id(variable) not in own]
+    for new, old in zip(plain.variables, rest, strict=True):  # by place: attention names its softmax anew each time
+        new.assign(keras.ops.convert_to_numpy(old))
     for old, new in zip(kernels(model), kernels(plain), strict=True):
         pruned = old.pruned
         if pruned is None:
@@ -69,7 +73,24 @@ def without_methods(model: keras.Model) -> keras.Model:
             hard = keras.ops.convert_to_numpy(pruned.kernel(w * mask))
             factor = np.divide(hard, seen, out=np.zeros_like(seen), where=seen != 0)
         new.variable.assign(keras.ops.convert_to_numpy(new.variable) * factor)
+        _bury_biases(old.layer, new.layer)
     return plain
+
+
+def _bury_biases(old: Any, new: Any) -> None:
+    """Take the biases of dead outputs away, with what a fused batch normalisation adds to them."""
+    import keras
+
+    from weft.quantize.pruned import Masked
+
+    masked = getattr(getattr(old, "bq", None), "quantizer", None)
+    if not isinstance(masked, Masked):
+        return
+    bias = keras.ops.convert_to_numpy(old.bias)
+    with keras.StatelessScope([(old.bias, keras.ops.zeros_like(bias))]), masked.recording() as seen:
+        old.qbias  # noqa: B018 - what reaches the quantiser beside the bias is recorded
+    added = keras.ops.convert_to_numpy(keras.ops.stop_gradient(seen[-1]))
+    new.bias.assign(np.where(keras.ops.convert_to_numpy(masked.alive) != 0, bias, -added))
 
 
 def _plain_layer(layer: Any) -> Any:
