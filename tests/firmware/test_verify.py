@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 
 from tests.firmware.models import PART, mlp, of_few_bits, randomised, samples
-from weft.adder_graph import AdderGraph
+from weft.adder_graph import AdderGraph, to_codes
 from weft.errors import DataError, ShapeError
-from weft.firmware import Project, Simulator, Verification, emit, extreme_inputs, reference, verify
+from weft.firmware import Project, Simulator, Verification, all_inputs, emit, extreme_inputs, reference, verify
 
 
 def test_a_sound_design_is_exact_on_all_levels(small):
@@ -59,6 +59,21 @@ def test_extreme_inputs_reach_every_end_and_beyond(small):
     assert x.max() > 1000 * high.max() and x.min() < 1000 * low.min()
     assert np.array_equal(extreme_inputs(small.graph), extreme_inputs(small.graph))
     assert not np.array_equal(extreme_inputs(small.graph), extreme_inputs(small.graph, seed=1))
+
+
+def test_a_tiny_design_is_proven_on_every_input(tmp_path):
+    model = randomised(mlp(2, (3, 2)))
+    graph = AdderGraph.from_model(model)
+    bits = int(graph.input_kif.sum())
+    assert bits <= 20
+    x = all_inputs(graph)
+    codes = to_codes(x, graph.input_kif)
+    assert len({tuple(row) for row in codes}) == len(x) == 2**bits
+    simulator = Simulator(emit(graph, tmp_path / "project", PART, 5.0))
+    result = verify(model, graph, simulator, x[:5], extremes=False)
+    assert result.inputs.every and result.samples == 5 + 2**bits and result.mismatches == 0
+    assert result.sentence == "keras = adder_graph = rtl on every input there is, bit for bit"
+    assert not verify(model, graph, None, x[:5], exhaustive_bits=bits - 1).inputs.every
 
 
 def test_a_weight_changed_after_tracing_is_found_in_its_layer(small):

@@ -20,6 +20,7 @@ def main() -> None:
         status,
         tune,
         validate,
+        verify,
     )
 
     app(prog_name="weft")

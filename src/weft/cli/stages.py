@@ -1,4 +1,4 @@
-"""One stage at a time: `weft search`, `select`, `compress`, `build`, `verify`, `synth`, `route`."""
+"""One stage at a time: `weft search`, `select`, `compress`, `build`, `synth`, `route`."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def search(
 @command
 def select(run: Directory, as_json: Json = False) -> None:
     """Pick designs of the front by the rule of the experiment."""
-    summary = _stage(run, "select")
+    summary = stage(run, "select")
     if as_json:
         print_json(summary["selection"])
         return
@@ -48,41 +48,35 @@ def select(run: Directory, as_json: Json = False) -> None:
 @command
 def compress(run: Directory, as_json: Json = False) -> None:
     """Compress the picked designs by the recipe of the experiment."""
-    _print(_stage(run, "compress"), as_json)
+    show(stage(run, "compress"), as_json)
 
 
 @command
 def build(run: Directory, as_json: Json = False) -> None:
     """Write the Verilog of every design, and its cost by the adder graph."""
-    _print(_stage(run, "build"), as_json)
-
-
-@command
-def verify(run: Directory, as_json: Json = False) -> None:
-    """Prove every design's levels equal: Keras, adder graph, RTL simulation."""
-    _print(_stage(run, "verify"), as_json)
+    show(stage(run, "build"), as_json)
 
 
 @command
 def synth(run: Directory, as_json: Json = False) -> None:
     """Synthesise every design and count what it uses."""
-    _print(_stage(run, "synth"), as_json)
+    show(stage(run, "synth"), as_json)
 
 
 @command
 def route(run: Directory, as_json: Json = False) -> None:
     """Place and route every design on `firmware.route_part`, and measure the clock that it reaches."""
-    _print(_stage(run, "route"), as_json)
+    show(stage(run, "route"), as_json)
 
 
-def _stage(directory: str, stage: str) -> dict:
+def stage(directory: str, stage: str) -> dict:
     from weft.run import Run
     from weft.run.stages import execute
 
     return execute(Run(directory), (stage,), bars)
 
 
-def _print(summary: dict, as_json: bool) -> None:
+def show(summary: dict, as_json: bool) -> None:
     if as_json:
         print_json(summary)
     else:

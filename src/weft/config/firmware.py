@@ -19,6 +19,9 @@ class VerifyConfig(Section):
     extremes: bool = Field(
         default=True, description="Whether inputs at and beyond the ends of the input format are added."
     )
+    exhaustive_bits: int = Field(
+        default=20, ge=0, le=24, description="A design with no more input bits than this is checked on every input."
+    )
 
 
 class FirmwareConfig(Section):

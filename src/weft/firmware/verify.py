@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from pydantic import BaseModel, ConfigDict
 
-from weft.adder_graph import AdderGraph
+from weft.adder_graph import AdderGraph, from_codes, to_codes
 from weft.errors import ShapeError
 from weft.firmware import reference
 from weft.firmware.verilator import Simulator
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 Level = Literal["keras", "adder_graph", "rtl"]
 
-_RANDOM_CORNERS = 256
+_RANDOM_ROWS = 256
 _EXACT_BITS = 22
 """Extreme inputs stay below 2^22 steps of the input port, where float32 still tells half a step."""
 
@@ -57,10 +57,11 @@ class Pair(_Record):
 
 
 class Inputs(_Record):
-    """How many inputs were real and how many extreme."""
+    """How many inputs were real, how many extreme, and whether they were all that there are."""
 
     real: int
     extreme: int
+    every: bool = False
 
 
 class Cycles(_Record):
@@ -109,7 +110,8 @@ class Verification(_Record):
                 if self.float32_mismatches
                 else ""
             )
-            return f"{' = '.join(self.levels)} on {self.samples} inputs, bit for bit{note}"
+            which = "every input there is" if self.inputs.every else f"{self.samples} inputs"
+            return f"{' = '.join(self.levels)} on {which}, bit for bit{note}"
         parts = [
             f"{pair.levels[0]} and {pair.levels[1]} differ in {pair.mismatches} of {pair.values} outputs, by at most "
             f"{pair.max_difference:g}"
@@ -131,6 +133,7 @@ def verify(
     *,
     extremes: bool = True,
     seed: int = 0,
+    exhaustive_bits: int = 20,
 ) -> Verification:
     """Compare a design on all its levels.
 
@@ -141,6 +144,7 @@ def verify(
         x: Real inputs, (n, *input_shape), n >= 1.
         extremes: Whether to add `extreme_inputs`.
         seed: Of the random ones among them.
+        exhaustive_bits: If the input port has no more bits than this, all its codes are added: equality is proven.
 
     Returns:
         The outcome. A mismatch is reported, not raised: callers raise `VerificationError` with its `sentence`.
@@ -160,6 +164,9 @@ def verify(
     n_real = len(x)
     if extremes:
         x = np.concatenate([x, extreme_inputs(graph, seed=seed)])
+    every = int(graph.input_kif.sum()) <= exhaustive_bits
+    if every:
+        x = np.concatenate([x, all_inputs(graph)])
     expected = graph.predict(x)
     found: list[dict[str, Any]] = []
     if model is not None:
@@ -175,7 +182,7 @@ def verify(
         samples=len(x),
         mismatches=mismatches,
         levels=(pairs[0].levels[0], *(pair.levels[1] for pair in pairs)),
-        inputs=Inputs(real=n_real, extreme=len(x) - n_real),
+        inputs=Inputs(real=n_real, extreme=len(x) - n_real, every=every),
         **{key: value for one in found for key, value in one.items() if key != "pairs"},
         pairs=pairs,
     )
@@ -185,8 +192,8 @@ def extreme_inputs(graph: AdderGraph, *, seed: int = 0) -> np.ndarray:
     """Return inputs at the ends of the input format and beyond, (n, *input_shape) float32.
 
     They are: zero; all features at their least, at their greatest, one step beyond each, and half a step around zero;
-    each feature alone at its least and greatest; random corners; values far beyond the range, up to what float32 holds
-    with half a step to spare. Features that the design does not read take random values.
+    each feature alone at its least and greatest; random corners; random codes; values far beyond the range, up to what
+    float32 holds with half a step to spare. Features that the design does not read take random values.
     """
     random = np.random.default_rng(seed)
     k, i, f = graph.input_kif.astype(np.float64)
@@ -197,14 +204,35 @@ def extreme_inputs(graph: AdderGraph, *, seed: int = 0) -> np.ndarray:
     rows = [zero, low, high, low - step, high + step, step / 2, -step / 2]
     rows += [np.where(np.arange(n_in) == j, end, zero) for j in range(n_in) for end in (low, high)]
     corners = np.stack([low, high, zero, step, -step])
-    rows += list(corners[random.integers(len(corners), size=(_RANDOM_CORNERS, n_in)), np.arange(n_in)])
-    codes = random.integers(-(2**_EXACT_BITS), 2**_EXACT_BITS, size=(_RANDOM_CORNERS, n_in))
+    rows += list(corners[random.integers(len(corners), size=(_RANDOM_ROWS, n_in)), np.arange(n_in)])
+    rows += list(random_inputs(graph, _RANDOM_ROWS, seed=seed).reshape(-1, n_in))
+    codes = random.integers(-(2**_EXACT_BITS), 2**_EXACT_BITS, size=(_RANDOM_ROWS, n_in))
     rows += list(codes * step)
     rows += [np.full(n_in, sign * 2.0**_EXACT_BITS) * step for sign in (-1, 1)]
     x = np.stack(rows)
     dead = graph.input_kif.sum(axis=0) == 0
     x[:, dead] = random.normal(size=(len(x), int(dead.sum())))
     return x.astype(np.float32).reshape(-1, *graph.input_shape)
+
+
+def random_inputs(graph: AdderGraph, n: int, *, seed: int = 0) -> np.ndarray:
+    """Return inputs whose bits on the port are random, (n, *input_shape) float32."""
+    kif = graph.input_kif
+    codes = np.random.default_rng(seed).integers(2 ** kif.sum(axis=0), size=(n, kif.shape[1]))
+    return _signed(codes, kif).astype(np.float32).reshape(-1, *graph.input_shape)
+
+
+def all_inputs(graph: AdderGraph) -> np.ndarray:
+    """Return every value of the input port, (2^bits, *input_shape) float32; features that are not read are 0."""
+    kif = graph.input_kif
+    widths = kif.sum(axis=0)
+    codes = np.arange(2 ** int(widths.sum()))[:, None] >> np.concatenate([[0], np.cumsum(widths)[:-1]])
+    return _signed(codes & ((1 << widths) - 1), kif).astype(np.float32).reshape(-1, *graph.input_shape)
+
+
+def _signed(codes: np.ndarray, kif: np.ndarray) -> np.ndarray:
+    """Return the values of port codes whose sign bit is written like the others, (n, n_in)."""
+    return from_codes(to_codes(from_codes(codes, kif), kif), kif)
 
 
 def _compare_keras(model: keras.Model, graph: AdderGraph, x: np.ndarray, expected: np.ndarray) -> dict[str, Any]:

@@ -95,7 +95,8 @@ def _verify(run: Run, design: Design) -> None:
     if len(real) < config.samples:
         real = np.concatenate([real, dataset.validation.x, dataset.train.x])
     simulator = Simulator(Project.open(design.firmware))
-    found = verify(model, AdderGraph.load(design.graph), simulator, real[: config.samples], extremes=config.extremes)
+    found = verify(model, AdderGraph.load(design.graph), simulator, real[: config.samples], extremes=config.extremes,
+                   exhaustive_bits=config.exhaustive_bits)  # fmt: skip
     design.write("verification.json", {**found.model_dump(mode="json"), "sentence": found.sentence})
 
 

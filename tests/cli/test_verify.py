@@ -1,0 +1,43 @@
+"""`weft verify` on models and design directories: proven equal, or told apart."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+
+from tests.firmware.models import mlp, randomised, samples
+from tests.run.conftest import weft
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    from weft.compression.finalize import finalize
+
+    place = tmp_path_factory.mktemp("design")
+    x = samples(200, 3)
+    np.save(place / "x.npy", x)
+    finalize(randomised(mlp(3, (4, 2))), x).save(place / "model.keras")
+    return place / "model.keras"
+
+
+def test_a_model_is_verified_on_random_inputs_or_on_given_ones(model):
+    done = weft("verify", model, "--samples", "300", "--exhaustive-bits", "0")
+    assert done.returncode == 0, done.stderr
+    assert "keras = adder_graph = rtl on" in done.stdout and "one input in each" in done.stdout
+    found = json.loads(weft("verify", model.parent, "--data", model.parent / "x.npy", "--json").stdout)
+    assert found["inputs"]["real"] == 200 and found["mismatches"] == 0
+    assert found["levels"] == ["keras", "adder_graph", "rtl"]
+
+
+def test_what_cannot_be_verified_is_named(tmp_path, model):
+    done = weft("verify", tmp_path)
+    assert done.returncode == 2
+    assert f"nothing to verify in {tmp_path}: give a run directory, a design directory or a .keras file" in done.stderr
+    done = weft("verify", model, "--data", tmp_path / "none.npy")
+    assert done.returncode == 2
+    assert "cannot read inputs from" in done.stderr and "give an .npy file, or an .npz file with x" in done.stderr
+    np.save(tmp_path / "wrong.npy", np.zeros((4, 7)))
+    done = weft("verify", model, "--data", tmp_path / "wrong.npy")
+    assert "verification takes inputs of shape (n, 3); got (4, 7)" in done.stderr
