@@ -161,7 +161,8 @@ def test_a_layer_with_a_sparsity_of_its_own_gets_that_one():
     }  # fmt: skip
     model = compress(plain, recipe)
     Stages(model, model.weft_recipe).begin_epoch(0)
-    share = {k.name.split("/")[-1]: float(keras.ops.convert_to_numpy(k.pruned.slots["share"])) for k in pruned_kernels(model)}
+    slots = {k.name.split("/")[-1]: k.pruned.slots["share"] for k in pruned_kernels(model)}
+    share = {name: float(keras.ops.convert_to_numpy(slot)) for name, slot in slots.items()}
     assert share["a"] == pytest.approx(round(0.9 * 48) / 48)
     assert share["b"] + share["c"] == pytest.approx(1.0)
 

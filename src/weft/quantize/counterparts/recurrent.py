@@ -11,6 +11,7 @@ from functools import partial
 from typing import Any
 
 import hgq.layers as hgq
+import keras
 from hgq.quantizer import Quantizer
 
 from weft.config.numbers import FloatNumbers
@@ -29,10 +30,18 @@ from weft.quantize.counterparts._base import (
 from weft.quantize.graph import Call
 
 
+@keras.saving.register_keras_serializable(package="weft")
+class QSimpleRNN(hgq.QSimpleRNN):
+    """HGQ2's layer, which does not write down that its state has a quantiser: read back, it had none."""
+
+    def get_config(self) -> dict[str, Any]:
+        return super().get_config() | {"enable_sq": self.cell.enable_sq}
+
+
 def _simple(layer: Any, kit: Kit) -> Made:
     signed = _name(layer.activation) not in NONNEGATIVE
     states = {"sq_conf": kit.table(signed=signed), "paq_conf": kit.inner(), "enable_sq": True}
-    new = hgq.QSimpleRNN(**_common(layer, kit), **states)
+    new = QSimpleRNN(**_common(layer, kit), **states)
     return Made([new, *_output(layer, kit)], partial(copy_weights, layer, new))
 
 
