@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.conftest import blobs
+from weft.compression.api import compress
 from weft.compression.stages import FINETUNE, PRETRAIN, TRAIN, Stages
 from weft.config import FixedCompression
 from weft.config.numbers import FixedNumbers
@@ -149,6 +150,21 @@ def test_rewinding_restores_weights_but_not_masks():
     np.testing.assert_array_equal(keras.ops.convert_to_numpy(model.layers[1].bias), saved[1])
     alive = keras.ops.convert_to_numpy(kernel.pruned.slots["mask"])
     assert 0 < (alive == 0).sum() < alive.size
+
+
+@pytest.mark.backends
+def test_a_layer_with_a_sparsity_of_its_own_gets_that_one():
+    plain = keras.Sequential([keras.Input((6,)), *(keras.layers.Dense(8, name=name) for name in "abc")])
+    recipe = {
+        "recipe": "fixed", "epochs": 1, "prune": {"method": "pdp", "sparsity": 0.5},
+        "layers": {"a": {"prune": {"sparsity": 0.9}}},
+    }  # fmt: skip
+    model = compress(plain, recipe)
+    Stages(model, model.weft_recipe).begin_epoch(0)
+    slots = {k.name.split("/")[-1]: k.pruned.slots["share"] for k in pruned_kernels(model)}
+    share = {name: float(keras.ops.convert_to_numpy(slot)) for name, slot in slots.items()}
+    assert share["a"] == pytest.approx(round(0.9 * 48) / 48)
+    assert share["b"] + share["c"] == pytest.approx(1.0)
 
 
 def test_a_recipe_without_layers_to_prune_is_refused():

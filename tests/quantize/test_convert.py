@@ -452,3 +452,17 @@ def test_variables_keep_their_names_so_that_weights_can_be_told_apart():
     converted = convert(dense_network(), HgqNumbers())
     found = {v.path for v in converted.trainable_variables if "quantizer" not in v.path}
     assert found == {"first/kernel", "first/bias", "last/kernel", "last/bias"}
+
+
+def test_the_state_of_a_simple_recurrent_layer_stays_quantised_when_it_is_read_back(tmp_path):
+    inputs = keras.Input((3, 4))
+    model = randomized(keras.Model(inputs, L.SimpleRNN(4, name="rnn")(inputs)))
+    converted = convert(model, HgqNumbers())
+    state = next(v for v in converted.variables if "/sq/" in v.path and v.path.endswith("/b"))
+    state.assign(np.full(state.shape, 1.0, np.float32))  # as training may leave it: coarser than what it reads
+    converted.save(tmp_path / "model.keras")
+    again = keras.models.load_model(tmp_path / "model.keras")
+    assert len(again.variables) == len(converted.variables)
+    x = rows(model)
+    np.testing.assert_array_equal(outputs(again, x)[0], outputs(converted, x)[0])
+    assert (outputs(convert(model, HgqNumbers()), x)[0] != outputs(converted, x)[0]).any()

@@ -186,9 +186,9 @@ class Stages:
     def _share_budget(self) -> None:
         from weft.prune._budget import shares
 
-        mine = {k.name: k for k in self.kernels if k.pruned.method.wants_budget}
-        if mine:
-            sparsity = next(iter(mine.values())).pruned.method.sparsity
+        wanting = [k for k in self.kernels if k.pruned.method.wants_budget]
+        for sparsity in sorted({k.pruned.method.sparsity for k in wanting}):  # a layer may have been given its own
+            mine = {k.name: k for k in wanting if k.pruned.method.sparsity == sparsity}
             for name, share in shares({name: k.seen() for name, k in mine.items()}, sparsity).items():
                 mine[name].pruned.slots["share"].assign(share)
 

@@ -11,6 +11,7 @@ from functools import partial
 from typing import Any
 
 import hgq.layers as hgq
+import keras
 from hgq.quantizer import Quantizer
 
 from weft.config.numbers import FloatNumbers
@@ -30,13 +31,21 @@ from weft.quantize.counterparts._base import (
 from weft.quantize.graph import Call
 
 
+@keras.saving.register_keras_serializable(package="weft")
+class QSimpleRNN(hgq.QSimpleRNN):
+    """HGQ2's layer, which does not write down that its state has a quantiser: read back, it had none."""
+
+    def get_config(self) -> dict[str, Any]:
+        return super().get_config() | {"enable_sq": self.cell.enable_sq}
+
+
 def _simple(layer: Any, kit: Kit) -> Made:
     signed = _name(layer.activation) not in NONNEGATIVE
     its = kit.settings.table
     if its.bits is None:  # the state, which the table makes, is multiplied with weights as the input is
         its = its.model_copy(update={"bits": kit.settings.input.bits})
     states = {"sq_conf": quantizers.table(kit.numbers, its, signed=signed), "paq_conf": kit.inner(), "enable_sq": True}
-    new = hgq.QSimpleRNN(**_common(layer, kit), **states)
+    new = QSimpleRNN(**_common(layer, kit), **states)
     return Made([new, *_output(layer, kit)], partial(copy_weights, layer, new))
 
 
