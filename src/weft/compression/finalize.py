@@ -6,7 +6,8 @@ What holds of the result:
   and batch normalisation in them, and what no output depends on is 0 (`weft.quantize.dead`).
 - It refuses to train, in memory and after reloading (`weft.compression.finalized`).
 - Its file is one of Keras and HGQ2 only: where weft is not installed it loads and computes the same. There it is an
-  ordinary model without trainable variables, whose numbers no call of `fit` moves.
+  ordinary model without trainable variables, whose numbers no call of `fit` moves. (A SimpleRNN's file needs weft: HGQ2
+  0.2 does not write that its state has a quantiser.)
 """
 
 from __future__ import annotations
