@@ -56,8 +56,9 @@ def run(recipe: str, place: Path, scale: float) -> dict[str, Any]:
 
 def seconds_of(place: Path) -> float:
     """Return the seconds of the compression alone."""
-    ends = [json.loads(line) for line in (place / "log.jsonl").read_text().splitlines()]
-    return sum(e["seconds"] for e in ends if e.get("stage") == "compress" and "seconds" in e)
+    events = [json.loads(line) for line in (place / "log.jsonl").read_text().splitlines()]
+    ends = [e for e in events if e["event"] == "stage" and e["name"] == "compress" and e["state"] == "ends"]
+    return sum(e["seconds"] for e in ends)
 
 
 def rows_of(recipe: str, place: Path, summary: dict[str, Any]) -> list[str]:
@@ -91,8 +92,9 @@ def main() -> None:
     ]
     for recipe in options.recipes.split(","):
         place = options.out / recipe
-        lines += rows_of(recipe, place, run(recipe, place, options.epochs_scale))
-        print(lines[-1], flush=True)
+        rows = rows_of(recipe, place, run(recipe, place, options.epochs_scale))
+        print("\n".join(rows), flush=True)
+        lines += rows
     table = "\n".join(lines)
     print(table)
     if options.write:
