@@ -19,11 +19,11 @@ def init_layers(
     """Write a YAML file with every layer's quantisation and pruning settings, to edit and give to a recipe."""
     from weft import atomic
     from weft.quantize.layer_file import layers_to_yaml
-    from weft.run.design import load_model
+    from weft.run.design import read_model
 
     if out is not None and out.exists():
         raise ConfigError(f"will not write over {out}, which may have been edited; name another file with --out")
-    text = layers_to_yaml(load_model(model))
+    text = layers_to_yaml(read_model(model))
     if out is None:
         typer.echo(text, nl=False)
     else:

@@ -125,20 +125,13 @@ def load_model(path: Path) -> Any:
     """Read a finalised model; one that is not is finalised here, with the ranges that it has, and a warning says so.
 
     Raises:
-        ConfigError: The file is no Keras model of HGQ2 layers.
+        ConfigError: The file is no Keras model.
         UnsupportedError: It is one that cannot be finalised, such as a float model.
     """
-    import hgq  # noqa: F401 - registers the layers of the model
-    import keras
-
     from weft.compression.finalize import finalize
     from weft.compression.finalized import Finalized
-    from weft.quantize import activations, attention, depthwise, fixed, pruned  # noqa: F401 - register weft's own
 
-    try:
-        model = keras.models.load_model(path, compile=False)
-    except (ValueError, TypeError, OSError) as error:
-        raise ConfigError(f"{path} cannot be read as a Keras model of HGQ2 layers: {error}") from error
+    model = read_model(path)
     if isinstance(model, Finalized):
         return model
     final = finalize(model)
@@ -148,6 +141,24 @@ def load_model(path: Path) -> Any:
         path,
     )
     return final
+
+
+def read_model(path: Path) -> Any:
+    """Read a Keras model as it is, float, quantised or finalised.
+
+    Raises:
+        ConfigError: The file is no Keras model.
+    """
+    import keras
+
+    import weft.quantize.convert
+    import weft.quantize.fixed
+    import weft.quantize.switch  # noqa: F401 - with these three, all layers that a model can hold are registered
+
+    try:
+        return keras.models.load_model(path, compile=False)
+    except (ValueError, TypeError, OSError) as error:
+        raise ConfigError(f"{path} cannot be read as a Keras model: {error}") from error
 
 
 def measure(model: Any, dataset: Any, test: Any, design: Design) -> dict[str, Any]:
