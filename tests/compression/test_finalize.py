@@ -10,7 +10,7 @@ from functools import cache
 import keras
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 from keras import layers as L
 
@@ -353,7 +353,7 @@ def test_a_dead_neuron_costs_nothing(numbers, normalization):
     observe(model)
     first, second, last = pruned_kernels(model)
 
-    @settings(max_examples=2)
+    @settings(max_examples=2, phases=[Phase.generate])
     @given(
         st.lists(st.sampled_from(["alive", "removed", "unread"]), min_size=5, max_size=5),
         st.lists(st.sampled_from(["alive", "removed", "unread"]), min_size=4, max_size=4),
