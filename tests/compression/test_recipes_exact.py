@@ -37,15 +37,17 @@ SHORT = {
     "mdmm": STAGES,
     "pdp": {**STAGES, "prune": {"method": "pdp", "sparsity": 0.5, "temperature": 1e-5}},
     "pdp-nm": {**STAGES, "prune": {"method": "pdp", "n": 1, "m": 2}},
+    "ptq": {},
     "qat": {"epochs": 1},
     "wanda": {
         **STAGES,
         "prune": {"method": "wanda", "sparsity": 0.5, "budget": "global", "t_delta": 1},
     },
+    "wanda-ptq": {},
 }
 """How each recipe is cut down to a few steps; what else it says stays."""
 
-USUAL = ("hgq-dst", "dst", "ap", "fit", "lottery")
+USUAL = ("hgq-dst", "dst", "ap", "fit", "lottery", "wanda-ptq")
 """Those that run each time; between them they learn bits, remove weights and neurons, search, and rewind."""
 
 
