@@ -255,9 +255,9 @@ def structured(family, numbers, *, prune_first: bool) -> keras.Model:
     [
         ("dense", FixedNumbers(total_bits=8), False),
         ("dense", HgqNumbers(bits0=5), True),
-        (vision, FixedNumbers(total_bits=8), True),
-        (attention, FixedNumbers(total_bits=8), True),
-        (volumes, HgqNumbers(bits0=5), False),
+        pytest.param(vision, FixedNumbers(total_bits=8), True, marks=pytest.mark.slow),
+        pytest.param(attention, FixedNumbers(total_bits=8), True, marks=pytest.mark.slow),
+        pytest.param(volumes, HgqNumbers(bits0=5), False, marks=pytest.mark.slow),
     ],
     ids=["dense-fixed", "dense-hgq", "vision", "attention", "volumes"],
 )

@@ -210,7 +210,10 @@ def test_columns_of_a_convolution_run_over_taps_then_channels():
         assert matrix[out, (row * 2 + col) * 3 + channel] == kernel[row, col, channel, out]
 
 
-@pytest.mark.parametrize("layer", ["dense", "einsum batchnorm", "conv2d in groups", *MORE])
+@pytest.mark.parametrize(
+    "layer",
+    ["dense", "einsum batchnorm", *(pytest.param(x, marks=pytest.mark.slow) for x in ("conv2d in groups", *MORE))],
+)
 def test_before_pruning_the_layer_is_the_one_without_it(layer):
     model, x = build(layer, Dst())
     reference = plain(layer)

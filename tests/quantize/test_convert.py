@@ -122,7 +122,11 @@ def test_every_layer_there_is_a_counterpart_of_computes_the_same(family):
     assert check(wide) == []
 
 
-@pytest.mark.parametrize("family", FAMILIES, ids=lambda family: family.__name__)
+@pytest.mark.parametrize(
+    "family",
+    [vision, *(pytest.param(family, marks=pytest.mark.slow) for family in FAMILIES if family is not vision)],
+    ids=lambda family: family.__name__,
+)
 def test_a_converted_model_is_saved_and_read_with_the_same_outputs(family, tmp_path):
     model = randomized(family())
     converted = convert(model, HgqNumbers(), method=DST)

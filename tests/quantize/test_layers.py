@@ -57,6 +57,7 @@ def plain(kind: str, *args, **kwargs):
     return getattr(L, kind)(*args, **kwargs)
 
 
+@pytest.mark.slow
 def test_a_model_written_by_hand_computes_what_the_keras_model_does(tmp_path):
     reference = randomized(by_hand(plain))
     x = rows(reference)

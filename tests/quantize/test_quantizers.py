@@ -121,6 +121,7 @@ def trained(make):
     return first, [number(v) for v in model.variables]
 
 
+@pytest.mark.slow  # the usual suite has it for whole networks: tests/compression/test_hgq_direct.py
 @pytest.mark.parametrize("name", ["hgq", "fixed channel"])
 def test_training_gives_the_weights_and_bits_of_hgq2_used_directly(name):
     numbers, by_hand = BY_HAND[name]
