@@ -56,6 +56,9 @@ class TuneConfig(Section):
     timeout_minutes: float | None = Field(
         default=None, gt=0, description="No new trial starts after this; null: no limit."
     )
+    trial_timeout_minutes: float | None = Field(
+        default=None, gt=0, description="A training that takes longer is killed, and counts as an attempt; null: none is."
+    )
     attempts: int = Field(default=3, ge=1, description="How often a trial is tried if its worker dies.")
     parameters: dict[str, Choice[Value]] = Field(
         min_length=1,
