@@ -57,7 +57,7 @@ class TuneConfig(Section):
         default=None, gt=0, description="No new trial starts after this; null: no limit."
     )
     trial_timeout_minutes: float | None = Field(
-        default=None, gt=0, description="A training that takes longer is killed, and counts as an attempt; null: none is."
+        default=None, gt=0, description="A trial that takes longer is killed, and counts as an attempt; null: none."
     )
     attempts: int = Field(default=3, ge=1, description="How often a trial is tried if its worker dies.")
     parameters: dict[str, Choice[Value]] = Field(
