@@ -7,8 +7,8 @@ DEV     = $(VENV)/.weft-dev-installed
 
 .PHONY: demo test test-all test-backends lint benchmarks clean browser
 
-# The CPU build of PyTorch, for the tests of other backends: 2.13.0 asked for by name, a plain `torch` brings CUDA along.
-# The environment: everything `weft` needs is on PyPI; no vendor tool, no licence.
+# The environment: everything `weft` needs is on PyPI; no vendor tool, no licence. For the tests of other backends it is
+# the CPU build of PyTorch: 2.13.0 asked for by name, a plain `torch` brings CUDA along.
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip
@@ -29,6 +29,7 @@ demo: $(STAMP)
 test: $(DEV) browser
 	$(BIN)/ruff check src tests benchmarks
 	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not slow and not gpu and not vendor"
+	KERAS_BACKEND=torch $(BIN)/python -m pytest -m "backends and not slow" tests/compression/test_conformance.py
 
 test-all: $(DEV) browser
 	$(BIN)/ruff check src tests benchmarks
