@@ -47,9 +47,7 @@ def main() -> None:
                 emit(case=case, contender=contender.label, warm_up_seconds=round(contender.ready(), 2))
             with np.load(ours) as a, np.load(theirs) as b:
                 differences = [float(np.abs(a[k].astype(np.float64) - b[k]).max()) for k in a.files]
-            emit(
-                case=case, check="weights of weft and of fit with its flags", largest_difference=max(differences)
-            )
+            emit(case=case, check="weights of weft and of fit with its flags", largest_difference=max(differences))
             for _ in range(options.rounds):
                 for contender in contenders:
                     contender.chunk()

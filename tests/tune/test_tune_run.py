@@ -297,7 +297,7 @@ def command(*arguments: str | Path) -> tuple[int, str, str]:
         (["--design", "t000"], "--design t000 needs the run that it belongs to; add --run RUN"),
         (["--run", "run", "--model", "m.keras"], "--model and --run each say what is tuned; give one of them"),
         (["--run", "run", "--design", "t9"], "has no design 't9'; it has: t0"),
-        (["--model", "nothing.keras"], "cannot read nothing.keras as a Keras model"),
+        (["--model", "nothing.keras"], "nothing.keras cannot be read as a Keras model"),
         (["--set", "tune=null"], "the experiment has no section 'tune'; say which fields are tuned"),
         (["--set", "search.baselines=[]"], "search.baselines is empty, so there is no network to tune"),
     ],

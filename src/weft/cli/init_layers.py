@@ -18,8 +18,8 @@ def init_layers(
 ) -> None:
     """Write a YAML file with every layer's quantisation and pruning settings, to edit and give to a recipe."""
     from weft import atomic
+    from weft.quantize.files import read_model
     from weft.quantize.layer_file import layers_to_yaml
-    from weft.run.design import read_model
 
     if out is not None and out.exists():
         raise ConfigError(f"will not write over {out}, which may have been edited; name another file with --out")

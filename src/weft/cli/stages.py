@@ -69,11 +69,11 @@ def route(run: Directory, as_json: Json = False) -> None:
     show(stage(run, "route"), as_json)
 
 
-def stage(directory: str, stage: str) -> dict:
+def stage(directory: str, name: str) -> dict:
     from weft.run import Run
     from weft.run.stages import execute
 
-    return execute(Run(directory), (stage,), bars)
+    return execute(Run(directory), (name,), bars)
 
 
 def show(summary: dict, as_json: bool) -> None:

@@ -43,8 +43,8 @@ def verify(
     if as_json:
         print_json({**found.model_dump(mode="json"), "sentence": found.sentence})
     elif found.status == "exact":
-        cycles = found.latency_cycles
-        typer.echo(f"{design}: {found.sentence}; {cycles.measured} cycles, one input in each")
+        cycles = found.latency_cycles.measured  # None where the outputs never change
+        typer.echo(f"{design}: {found.sentence}" + ("" if cycles is None else f"; {cycles} cycles, one input in each"))
     if found.status != "exact":
         raise VerificationError(f"{design}: {found.sentence}")
 

@@ -11,6 +11,7 @@ from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any
 
 from weft import ops
+from weft.quantize.replaced import replaced
 from weft.types import Tensor
 
 if TYPE_CHECKING:
@@ -26,7 +27,7 @@ def tapped(layers: Sequence[keras.Layer], change: Change) -> Iterator[None]:
     with ExitStack() as stack:
         for layer in {id(layer): layer for layer in layers}.values():
             for thing, name, value in _replacements(layer, change):
-                stack.enter_context(_replaced(thing, name, value))
+                stack.enter_context(replaced(thing, name, value))
         yield
 
 
@@ -60,18 +61,3 @@ def _separable(layer: Any, inputs: Tensor, change: Change) -> Tensor:
     if layer.use_bias:
         x = x + ops.reshape(layer.bias, (1, -1, *[1] * layer.rank) if first else (-1,))
     return x if layer.activation is None else layer.activation(x)
-
-
-@contextmanager
-def _replaced(thing: Any, name: str, value: Any) -> Iterator[None]:
-    """Give an object another attribute, past the setters of Keras and torch, which would take it for a part of it."""
-    missing = object()
-    before = thing.__dict__.get(name, missing)
-    object.__setattr__(thing, name, value)
-    try:
-        yield
-    finally:
-        if before is missing:
-            object.__delattr__(thing, name)
-        else:
-            object.__setattr__(thing, name, before)

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from weft.compression.distil import Distilled
     from weft.data import Dataset
-    from weft.train.fit import History
+    from weft.train.fit import History, Phases
 
 Recipe = str | Mapping[str, Any] | StagesConfig
 """A recipe's name, its section of `experiment.yaml` as a mapping, or the validated section."""
@@ -100,9 +100,9 @@ def compress(model: keras.Model, recipe: Recipe = "hgq", x: np.ndarray | None = 
 def numbers(config: FixedCompression | HgqCompression) -> Any:
     """Return the numbers that a recipe trains in, those of its first precision."""
     if isinstance(config, HgqCompression):
-        from weft.config.numbers import HgqNumbers
+        from weft.compression import hgq
 
-        return HgqNumbers(beta=config.beta_start, gamma=config.gamma, bits0=config.bits0)
+        return hgq.numbers_of(config)
     from weft.compression.fixed import numbers_of
 
     return numbers_of(config.precisions[0], config)
@@ -146,7 +146,6 @@ def fit(
     from weft.compression import hgq
     from weft.compression.stages import EngineStages
     from weft.compression.training import prepare, staged_rate
-    from weft.train.fit import fit as train
 
     if recipe is None and not hasattr(model, "weft_recipe"):
         raise ConfigError(f"'{model.name}' has no recipe: make it with weft.compress, or give fit a recipe")
@@ -163,18 +162,14 @@ def fit(
     main = hgq.before_finetuning(config) if learns_bits else config
     stages = training.stages(main)
     controls = {"learning_rate": staged_rate(main, config.learning_rate)}
+    phases: Phases = EngineStages(stages, training.engine)
     if learns_bits:
         controls["beta"] = hgq.beta_control(main)
+        phases = hgq.phases(phases, training, main)
     place = None if directory is None else Path(directory)
-    state, history = train(
-        training.engine,
-        training.engine.state(),
-        training.train,
-        training.validation,
+    state, history = training.fit(
         training.plan(config, controls, seed, main.total_epochs),
-        phases=hgq.phases(EngineStages(stages, training.engine), training, main)
-        if learns_bits
-        else EngineStages(stages, training.engine),
+        phases=phases,
         path=place and place / "checkpoint.npz",
         progress=progress,
     )

@@ -24,6 +24,7 @@ from keras import ops
 
 from weft.config.distil import DistilConfig, FeaturePair
 from weft.errors import ConfigError, DataError, ShapeError, UnsupportedError
+from weft.quantize.files import read_model
 from weft.quantize.graph import calls, graph_of
 from weft.section import did_you_mean
 from weft.types import Task, Tensor
@@ -200,7 +201,7 @@ def distil(
     given = config.teacher if teacher is None else teacher
     if given is None:
         raise ConfigError("distillation needs a teacher: set distil.teacher to a .keras file, or hand a model over")
-    model = _load(given) if isinstance(given, str | Path) else given
+    model = read_model(given) if isinstance(given, str | Path) else given
     if isinstance(model, keras.Model) and isinstance(model.input_shape, tuple) and len(model.inputs) == 1:
         wanted = model.input_shape[1:]
         if len(wanted) != x.ndim - 1 or any(n not in (None, m) for n, m in zip(wanted, x.shape[1:], strict=True)):
@@ -364,15 +365,6 @@ def _match(output: Tensor, pair: FeaturePair, wanted: Shape, project: bool) -> T
             f"{tuple(wanted)}; {remedy}"
         )
     return keras.layers.Dense(wanted[-1], use_bias=False, name=f"{pair.student}_projection")(output)
-
-
-def _load(path: str | Path) -> keras.Model:
-    try:
-        return keras.saving.load_model(path, compile=False)
-    except (ValueError, TypeError, OSError) as error:
-        raise ConfigError(
-            f"the teacher {path} cannot be read as a Keras model: {error}; save it with model.save('teacher.keras')"
-        ) from error
 
 
 def _require_logits(logits: np.ndarray, task: Task) -> None:

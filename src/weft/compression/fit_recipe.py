@@ -25,7 +25,6 @@ from weft.quantize.kernels import pruned_kernels
 from weft.quantize.operations import is_pure
 from weft.quantize.pruned import FINETUNE
 from weft.quantize.selection import settings_of
-from weft.train.fit import fit
 from weft.train.track import KeepBest
 from weft.types import Progress, no_progress
 
@@ -69,11 +68,7 @@ def run(
     _fix(compressed, found.masks)
     training = prepare(compressed, material, config, config.learning_rate, network.l1)
     best = KeepBest(training.metric)
-    state, history = fit(
-        training.engine,
-        training.engine.state(),
-        training.train,
-        training.validation,
+    state, history = training.fit(
         training.plan(config, {"learning_rate": rate(config, config.learning_rate)}, seed),
         trackers=[best],
         path=directory / "checkpoint.npz",
@@ -107,11 +102,7 @@ def _pretrained(
     with weights_within(model, config.weight_limit):
         training = prepare(model, material, config, config.learning_rate, network.l1)
         epochs = config.pretrain_epochs
-        state, _ = fit(
-            training.engine,
-            training.engine.state(),
-            training.train,
-            training.validation,
+        state, _ = training.fit(
             training.plan(config, {"learning_rate": rate(config, config.learning_rate, epochs)}, seed, epochs),
             path=path,
             progress=lambda done, _, note: progress(done, config.total_epochs, note),

@@ -17,7 +17,6 @@ from weft.compression.training import Material, Training, prepare, staged_rate
 from weft.config import FixedCompression, ImpCompression, Precision
 from weft.config.numbers import FixedNumbers
 from weft.quantize.calibrate import calibrate
-from weft.train.fit import fit
 from weft.train.metrics import evaluate
 from weft.train.track import KeepBest
 from weft.types import Progress, no_progress
@@ -81,11 +80,7 @@ def run(
             progress(i + 1, len(config.precisions), f"{network.label}, {label(precision)}")
             continue
         best = KeepBest(training.metric)
-        state, history = fit(
-            training.engine,
-            training.engine.state(),
-            training.train,
-            training.validation,
+        state, history = training.fit(
             training.plan(
                 config, {"learning_rate": staged_rate(config, config.learning_rate)}, seed, config.total_epochs
             ),

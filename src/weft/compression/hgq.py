@@ -22,7 +22,7 @@ from weft.config.numbers import HgqNumbers
 from weft.errors import BudgetError
 from weft.train.control import Constant, Control, Cosine, LogRamp, Sequence, TargetEbops
 from weft.train.engine import State
-from weft.train.fit import Phases, fit
+from weft.train.fit import Phases
 from weft.train.track import KeepBest, KeepFront
 from weft.types import Progress, no_progress
 
@@ -51,7 +51,7 @@ def run(
     Raises:
         BudgetError: A target was given, and no epoch came down to it.
     """
-    numbers = HgqNumbers(beta=config.beta_start, gamma=config.gamma, bits0=config.bits0)
+    numbers = numbers_of(config)
     model = network.build_for(config, numbers, seed)
     training = prepare(model, material, config, config.learning_rate, network.l1)
     search = before_finetuning(config)
@@ -59,11 +59,7 @@ def run(
     beta = beta_control(search)
     controls = {"learning_rate": staged_rate(search, config.learning_rate), "beta": beta}
     front = KeepFront(training.metric, "ebops")
-    state, history = fit(
-        training.engine,
-        training.engine.state(),
-        training.train,
-        training.validation,
+    state, history = training.fit(
         training.plan(config, controls, seed, search.total_epochs),
         trackers=[front],
         phases=phases(EngineStages(stages, training.engine, soft=True), training, search),
@@ -93,6 +89,11 @@ def run(
     return Outcome(trail, candidates, at_target)
 
 
+def numbers_of(config: HgqCompression) -> HgqNumbers:
+    """Return the numbers in which a network begins to learn its widths."""
+    return HgqNumbers(beta=config.beta_start, gamma=config.gamma, bits0=config.bits0)
+
+
 def phases(stages: EngineStages, training: Training, config: HgqCompression) -> Phases:
     """Return the phases of a training that learns bits: its stages, and LUT counted where they are the target."""
     if config.target is None or config.target.lut is None:
@@ -116,11 +117,7 @@ def finetuned(
     best = KeepBest(training.metric)
     peak = FINETUNE_RATE * config.learning_rate
     controls = {"learning_rate": Cosine(peak, config.finetune_epochs), "beta": Constant(0.0)}
-    state, _ = fit(
-        training.engine,
-        training.engine.state(),
-        training.train,
-        training.validation,
+    state, _ = training.fit(
         training.plan(config, controls, seed + 1, config.finetune_epochs),
         trackers=[best],
         path=path,

@@ -22,7 +22,6 @@ from weft.config import ImpCompression
 from weft.prune.magnitude import Magnitude, magnitude_mask
 from weft.quantize.kernels import pruned_kernels
 from weft.train.engine import State
-from weft.train.fit import fit
 from weft.train.track import KeepBest, Snapshot
 from weft.types import Progress, no_progress
 
@@ -118,9 +117,7 @@ class _Sequence:
         best = KeepBest(self.training.metric)
         controls = {"learning_rate": rate(self.config, self.config.learning_rate, epochs)}
         plan = self.training.plan(self.config, controls, self.seed, epochs)
-        state, _ = fit(
-            self.training.engine, state, self.training.train, self.training.validation, plan, trackers=[best], path=path
-        )
+        state, _ = self.training.fit(plan, state=state, trackers=[best], path=path)
         return state, best
 
     def _prune(self, state: State) -> dict[str, np.ndarray]:

@@ -125,7 +125,7 @@ class Stages:
             self._begin_in_float()
         if position.epoch == 0:
             self._enter(position)
-            if epoch >= self.config.float_epochs:
+            if self.quantized(epoch):
                 self._quantize()
         if position.stage == TRAIN and position.round == 0 and position.epoch == self.config.save_epoch:
             self._save()

@@ -12,7 +12,7 @@ from weft.config.stages import RecipeConfig
 from weft.train import control
 from weft.train.control import Control
 from weft.train.engine import Engine, State
-from weft.train.fit import Plan, Rows
+from weft.train.fit import History, Plan, Rows, fit
 from weft.train.losses import l1_penalty, loss_for, targets
 from weft.train.metrics import check_metric, evaluate
 from weft.train.track import Snapshot
@@ -88,6 +88,11 @@ class Training:
             min_delta=stopping.min_delta if stopping else 0.0,
             seed=seed,
         )
+
+    def fit(self, plan: Plan, *, state: State | None = None, **more: Any) -> tuple[State, History]:
+        """Train by a plan, from the model's own state if none is given; `more` goes to `weft.train.fit.fit`."""
+        start = self.engine.state() if state is None else state
+        return fit(self.engine, start, self.train, self.validation, plan, **more)
 
     def with_bits_frozen(self) -> Training:
         """Return a training of the same model in which widths keep their value and weights go on learning."""

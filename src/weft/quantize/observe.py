@@ -23,6 +23,7 @@ from weft.errors import UnsupportedError
 from weft.prune import Seen
 from weft.quantize.kernels import Kernel, pruned_kernels
 from weft.quantize.pruned import Masked, Pruned
+from weft.quantize.replaced import replaced
 
 
 def observe(model: keras.Model) -> None:
@@ -136,11 +137,8 @@ def _results(layer: keras.Layer | None) -> Iterator[list[Any]]:
         found.append(call(*args, **kwargs))
         return found[-1]
 
-    layer.call = kept
-    try:
+    with replaced(layer, "call", kept):
         yield found
-    finally:
-        del layer.call
 
 
 def _seen(layer: keras.Layer, pruned: Pruned, x: Any, y: Any) -> Seen:

@@ -120,17 +120,6 @@ class _Around(TrainableQuantizerBase):
         super().__init__(heterogeneous_axis=(), homogeneous_axis=None)
         self.inside = config.inside.get_quantizer()
         self.bw_mapper = self.inside.bw_mapper
-        self._record: Callable[[Any], None] | None = None
-
-    @contextmanager
-    def recording(self) -> Iterator[list[Any]]:
-        """Collect the kernels, or biases, that reach this quantiser while the context lasts."""
-        seen: list[Any] = []
-        self._record = seen.append
-        try:
-            yield seen
-        finally:
-            self._record = None
 
     @property
     def bits(self) -> Any:
@@ -181,8 +170,6 @@ class Masked(_Around):
         super().build(shape)
 
     def call(self, bias: Any, training: Any = None) -> Any:
-        if self._record is not None:
-            self._record(bias)
         return self.inside.call(bias * _read(self.alive), training=training)
 
     def __repr__(self) -> str:
@@ -206,6 +193,7 @@ class Pruned(_Around):
         super().__init__(config)
         self.method, self.prune_first = config.method, config.prune_first
         self.output_axes, self._n_taps = config.output_axes, config.n_taps
+        self._record: Callable[[Any], None] | None = None
         self.follow: Callable[[Any, Any], None] | None = None
         self.look: Callable[[Seen], None] | None = None
 
@@ -250,6 +238,16 @@ class Pruned(_Around):
         if self.prune_first:
             return self.inside.call(self._prune(kernel, training), training=training)
         return self._prune(self.inside.call(kernel, training=training), training)
+
+    @contextmanager
+    def recording(self) -> Iterator[list[Any]]:
+        """Collect the kernels that reach this quantiser while the context lasts."""
+        seen: list[Any] = []
+        self._record = seen.append
+        try:
+            yield seen
+        finally:
+            self._record = None
 
     def _prune(self, kernel: Any, training: Any) -> Any:
         if self._record is not None:
@@ -322,12 +320,6 @@ class Pruned(_Around):
 
     def __repr__(self) -> str:
         return f"Pruned({self.method.method}, {self.inside!r})"
-
-
-def own_variables(model: keras.Model) -> list[keras.Variable]:
-    """Return the variables that pruning methods and masks of a model keep, beside those of the layers around them."""
-    around = [layer for layer in model._flatten_layers() if isinstance(layer, _Around)]
-    return [v for layer in around for v in (*layer._trainable_variables, *layer._non_trainable_variables)]
 
 
 def _read(variable: keras.Variable) -> Any:

@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 
 from weft import atomic
-from weft.errors import ConfigError
 from weft.run.directory import Design, Run
 from weft.run.parallel import Report
 
@@ -130,6 +129,7 @@ def load_model(path: Path) -> Any:
     """
     from weft.compression.finalize import finalize
     from weft.compression.finalized import Finalized
+    from weft.quantize.files import read_model
 
     model = read_model(path)
     if isinstance(model, Finalized):
@@ -141,24 +141,6 @@ def load_model(path: Path) -> Any:
         path,
     )
     return final
-
-
-def read_model(path: Path) -> Any:
-    """Read a Keras model as it is, float, quantised or finalised.
-
-    Raises:
-        ConfigError: The file is no Keras model.
-    """
-    import keras
-
-    import weft.quantize.convert
-    import weft.quantize.fixed
-    import weft.quantize.switch  # noqa: F401 - with these three, all layers that a model can hold are registered
-
-    try:
-        return keras.models.load_model(path, compile=False)
-    except (ValueError, TypeError, OSError) as error:
-        raise ConfigError(f"{path} cannot be read as a Keras model: {error}") from error
 
 
 def measure(model: Any, dataset: Any, test: Any, design: Design) -> dict[str, Any]:

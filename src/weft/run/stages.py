@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 import logging
 import time
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
@@ -53,13 +53,11 @@ def execute(run: Run, stages: Sequence[str], bars: Bars) -> dict[str, Any]:
 
         try:
             for stage in (stage for stage in stages if stage != "report"):  # written last, when the status is known
-                run.log("stage", name=stage, state="begins")
-                began = time.monotonic()
-                try:
-                    todo[stage](run, bars)
-                except VerificationError as error:
-                    late = late or error
-                run.log("stage", name=stage, state="ends", seconds=round(time.monotonic() - began, 3))
+                with _logged(run, stage):
+                    try:
+                        todo[stage](run, bars)
+                    except VerificationError as error:
+                        late = late or error
                 summary = summarize(run, "running", spent())
                 for entry in entries(run):
                     put(entry)
@@ -73,14 +71,21 @@ def execute(run: Run, stages: Sequence[str], bars: Bars) -> dict[str, Any]:
             raise
         summary = summarize(run, "finished" if late is None else "failed", spent())
         if "report" in stages:
-            run.log("stage", name="report", state="begins")
-            began = time.monotonic()
-            _report(run, bars)
-            run.log("stage", name="report", state="ends", seconds=round(time.monotonic() - began, 3))
+            with _logged(run, "report"):
+                _report(run, bars)
         if late is not None:
             raise late
         _require_budget(run, summary)
         return summary
+
+
+@contextmanager
+def _logged(run: Run, stage: str) -> Iterator[None]:
+    """Log when a stage begins, and when it ends, if it does, how long it took."""
+    run.log("stage", name=stage, state="begins")
+    began = time.monotonic()
+    yield
+    run.log("stage", name=stage, state="ends", seconds=round(time.monotonic() - began, 3))
 
 
 def seconds_before(run: Run) -> float:

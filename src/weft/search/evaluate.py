@@ -52,7 +52,6 @@ def _evaluate(job: Job, experiment: Experiment, dataset: Dataset, architecture: 
     from weft.compression.finalize import variables_of
     from weft.compression.training import Material, prepare, rate
     from weft.space.model import build, export_weights
-    from weft.train.fit import fit
     from weft.train.metrics import evaluate as measure
     from weft.train.track import KeepBest
 
@@ -63,11 +62,7 @@ def _evaluate(job: Job, experiment: Experiment, dataset: Dataset, architecture: 
     training = prepare(model, material, config, architecture.learning_rate, architecture.l1)
     controls = {"learning_rate": rate(config, architecture.learning_rate, job.epochs)}
     best = KeepBest(training.metric)
-    state, _ = fit(
-        training.engine,
-        training.engine.state(),
-        training.train,
-        training.validation,
+    state, _ = training.fit(
         training.plan(config, controls, job.seed, job.epochs),
         trackers=[best],
     )

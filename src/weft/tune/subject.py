@@ -14,6 +14,7 @@ import numpy as np
 
 from weft import atomic
 from weft.errors import ConfigError, RunError, ShapeError, UnsupportedError
+from weft.quantize.files import read_model
 from weft.run.design import save_model
 from weft.run.directory import Run
 
@@ -89,7 +90,7 @@ class Subject:
         place = directory / PLACE
         said = atomic.read_json(place / _SAID)
         if said["architecture"] is None:
-            return Subject(said["source"], model=_load(place / _MODEL))
+            return Subject(said["source"], model=read_model(place / _MODEL))
         with np.load(place / _WEIGHTS) as archive:
             weights = {name: archive[name] for name in archive.files}
         return Subject(said["source"], parse(said["architecture"]), weights)
@@ -157,7 +158,7 @@ def prepare(run: Run, asked: Asked | None, data: Mapping[str, Any]) -> Subject:
     if asked.run is not None:
         subject = _of_design(Run(asked.run), asked)
     elif asked.model is not None:
-        subject = Subject(str(asked), model=_logits(_load(asked.model), asked.model))
+        subject = Subject(str(asked), model=_logits(read_model(asked.model), asked.model))
     else:
         subject = _of_baseline(run, data)
     subject.fits(data).save(run.path)
@@ -209,17 +210,6 @@ def _of_baseline(run: Run, data: Mapping[str, Any]) -> Subject:
         raise RunError(f"the first baseline, which is to be tuned, could not be trained: {reason}")
     with np.load(result.weights) as archive:
         return Subject(str(Asked()), parse(genotype), {name: archive[name] for name in archive.files})
-
-
-def _load(path: Path) -> keras.Model:
-    import hgq  # noqa: F401 - registers the layers of quantised models
-    import keras
-
-    try:
-        return keras.models.load_model(path, compile=False)
-    except (ValueError, TypeError, OSError) as error:
-        reason = str(error).strip().splitlines()[0]
-        raise ConfigError(f"cannot read {path} as a Keras model: {reason}; it must be a .keras file") from error
 
 
 def _logits(model: keras.Model, path: Path) -> keras.Model:
