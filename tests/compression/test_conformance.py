@@ -260,10 +260,8 @@ def test_the_loss_jumps_by_the_rounding_of_the_mask_and_nothing_else(name):
 
 @each_method
 def test_penalties_are_in_the_loss_once_and_only_in_the_train_stage(name):
-    # of a kernel that is called twice the multiplier has moved before the second call
-    tolerance = 0.02 if method(name).method == "mdmm" else 1e-5
     for step in trial(name).steps:
-        assert step.terms == pytest.approx(step.penalties, rel=tolerance, abs=1e-6)
+        assert step.terms == pytest.approx(step.penalties, rel=1e-5, abs=1e-6)
         if step.stage != TRAIN:
             assert step.terms == 0
     if method(name).method in ("autosparse", "cs", "dst", "mdmm"):

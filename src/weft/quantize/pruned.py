@@ -21,6 +21,8 @@ import numpy as np
 from hgq.quantizer import QuantizerConfig
 from hgq.quantizer.internal import TrainableQuantizerBase
 from keras import ops
+from keras.src.backend.common.global_state import get_global_attribute
+from keras.src.backend.common.stateless_scope import get_stateless_scope, in_stateless_scope
 
 from weft.errors import ConfigError, ShapeError
 from weft.prune import Clock, Geometry, Method, Seen, method_of
@@ -257,12 +259,14 @@ class Pruned(_Around):
         soft, alive = self.method.apply(w, state, clock)
         result = ops.where(active, self.kernel(soft), kernel * _read(self.mask))
         if training is True:
-            self._keep(alive, active)
-            for name, value in self.method.step(w, state, clock).items():
-                self._assign(self.slots[name], value, active)
-            penalty = self.method.penalty(w, state, clock)
-            if penalty is not None:
-                self._penalize(ops.where(active, penalty, 0.0))
+            penalties = _penalties_of_this_call()
+            if id(self) not in penalties:  # a shared layer reads its kernel again, and is trained once
+                self._keep(alive, active)
+                for name, value in self.method.step(w, state, clock).items():
+                    self._assign(self.slots[name], value, active)
+                penalties[id(self)] = self.method.penalty(w, state, clock)
+            if penalties[id(self)] is not None:
+                self._penalize(ops.where(active, penalties[id(self)], 0.0))
         return result
 
     def observe(self, kernel: Any, seen: Seen) -> None:
@@ -326,3 +330,9 @@ def _read(variable: keras.Variable) -> Any:
     """Return a variable's value of now: PyTorch assigns in place, and would change what a gradient still needs."""
     value = ops.convert_to_tensor(variable)
     return value if variable.trainable else ops.copy(value)
+
+
+def _penalties_of_this_call() -> dict[int, Any]:
+    """Return a dictionary that lasts as long as one call of the model, for each quantiser's penalty in it."""
+    now = get_stateless_scope() if in_stateless_scope() else get_global_attribute("current_call_ctx")
+    return {} if now is None else now.__dict__.setdefault("weft_penalties", {})
