@@ -46,14 +46,12 @@ OPTIONS: dict[str, dict[str, object]] = {
 RECURRENT = ("gru", "rnn")
 DEPTHWISE = ("depthwise", "separable")
 NO_WINDOW = ("dense", "shared", "einsum", "attention", "gru", "rnn")
-UNSEEN = r"has to see the batches that go through '{}.*', and a Q\w+Cell cannot show them; list the layer in prune.skip"
 ROWS = r"removes whole outputs of '{}.*', and its bias of shape .* does not belong to them.*; list the layer in prune"
 GROUPS = r"'{}' .*its 1 inputs cannot be split into groups of m=4; set m to a divisor of 1, or list the layer in skip"
 WINDOW = r"'{}' .*metric 'paca' needs a convolution with a window of more than one weight; list the layer in skip"
 REFUSED: dict[str, tuple[tuple[str, ...], type[Exception], str]] = {
-    "ap": (RECURRENT, UnsupportedError, UNSEEN),
-    "wanda": (RECURRENT, UnsupportedError, UNSEEN),
-    "wanda, N:M": ((*RECURRENT, *DEPTHWISE), UnsupportedError, UNSEEN),
+    "ap": (RECURRENT, UnsupportedError, ROWS),
+    "wanda, N:M": (DEPTHWISE, ShapeError, GROUPS),
     "mdmm, rows": (RECURRENT, UnsupportedError, ROWS),
     "pdp, rows": (RECURRENT, UnsupportedError, ROWS),
     "pdp, N:M": (DEPTHWISE, ShapeError, GROUPS),
@@ -365,8 +363,6 @@ def test_a_dead_output_takes_its_bias_along(name, layer):
 )
 def test_what_cannot_be_pruned_is_refused_before_training(name, layer):
     _, error, message = REFUSED[name]
-    if name == "wanda, N:M" and layer in DEPTHWISE:
-        error, message = ShapeError, GROUPS
     place = "separable" if layer == "separable" and name == "mdmm, patterns" else layer
     with pytest.raises(error, match=message.format(place)):
         Stages(convert(float_model([layer]), FloatNumbers(), method=method(name)), Trial.plan_of(method(name)))

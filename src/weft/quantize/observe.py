@@ -8,7 +8,7 @@ compiled step. How input, kernel and output share their axes is written as for `
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from functools import wraps
 from math import prod
 from string import ascii_letters
@@ -16,6 +16,7 @@ from typing import Any
 
 import keras
 from hgq.layers import QBatchNormDense
+from hgq.layers.rnn import QGRUCell, QSimpleRNNCell
 from keras import ops
 from keras.src.layers.convolutional.base_conv import BaseConv
 
@@ -37,10 +38,11 @@ def observe(model: keras.Model) -> None:
             its outputs. Nothing was changed.
     """
     kernels = pruned_kernels(model)
-    watched = [kernel for kernel in kernels if _method(kernel).wants_batches and _can_be_watched(kernel)]
     followed = [(kernel, _follower(kernel)) for kernel in kernels if _method(kernel).structured]
+    watched = [kernel for kernel in kernels if _method(kernel).wants_batches and _can_be_watched(kernel)]
+    loops = {id(layer.cell): layer for layer in model._flatten_layers() if hasattr(layer, "cell")}
     for kernel in watched:
-        _watch(kernel.layer, kernel.quantizer.quantizer)
+        _watch(loops.get(id(kernel.layer), kernel.layer), kernel)
     for kernel, follower in followed:
         kernel.quantizer.quantizer.follow = follower
 
@@ -82,12 +84,18 @@ def _method(kernel: Kernel) -> Any:
 
 def _can_be_watched(kernel: Kernel) -> bool:
     layer = kernel.layer
-    kinds = (keras.layers.Dense, keras.layers.EinsumDense, BaseConv)
+    kinds = (keras.layers.Dense, keras.layers.EinsumDense, BaseConv, QSimpleRNNCell, QGRUCell)
     told = "training" in layer.call_signature_parameters  # whether it learns that a call is one of training
     if not isinstance(layer, kinds) or isinstance(layer, QBatchNormDense) or not told:
         raise UnsupportedError(
             f"method '{_method(kernel).method}' has to see the batches that go through '{kernel.name}', and a "
             f"{type(layer).__name__} cannot show them; list the layer in prune.skip, or choose another method"
+        )
+    if isinstance(layer, QGRUCell) and not layer.reset_after:
+        raise UnsupportedError(
+            f"method '{_method(kernel).method}' has to see what each weight of '{kernel.name}' reads, and with "
+            "reset_after=False its gates read different states; build the GRU with reset_after=True, or list the layer "
+            "in prune.skip"
         )
     if _method(kernel).wants_cost and (not layer.enable_iq or _in_float(kernel)):
         raise UnsupportedError(
@@ -101,26 +109,28 @@ def _in_float(kernel: Kernel) -> bool:
     return any(getattr(q, "__dummy__", False) for q in (kernel.layer.iq.quantizer, kernel.pruned.inside))
 
 
-def _watch(layer: keras.Layer, pruned: Pruned) -> None:
-    call = layer.call
-    if getattr(call, "watches", None) is pruned:
+def _watch(layer: keras.Layer, kernel: Kernel) -> None:
+    """Let a kernel's method see the calls of a layer: the one that it belongs to, or the loop around its cell."""
+    call, pruned = layer.call, kernel.quantizer.quantizer
+    watches = getattr(call, "watches", ())
+    if any(one is pruned for one in watches):
         return
+    sees = _Step(layer, kernel) if layer is not kernel.layer else _Call(layer, kernel)
 
     @wraps(call)
     def watched(inputs: Any, *args: Any, **kwargs: Any) -> Any:
         if pruned.look is None and kwargs.get("training") is not True:
             return call(inputs, *args, **kwargs)
-        with pruned.recording() as kernels, _results(layer.iq if layer.enable_iq else None) as rounded:
+        with pruned.recording() as kernels, sees.values() as values:
             outputs = call(inputs, *args, **kwargs)
-        inputs = rounded[-1] if rounded else inputs  # what the kernel meets
-        seen = _seen(layer, pruned, ops.stop_gradient(inputs), ops.stop_gradient(outputs))
+        seen = sees.sum_up(values, inputs, outputs)
         if pruned.look is None:
             pruned.observe(kernels[-1], seen)
         else:
             pruned.look(seen)
         return outputs
 
-    watched.watches = pruned  # type: ignore[attr-defined]
+    watched.watches = (*watches, pruned)  # type: ignore[attr-defined]
     layer.call = watched
 
 
@@ -141,20 +151,82 @@ def _results(layer: keras.Layer | None) -> Iterator[list[Any]]:
         yield found
 
 
-def _seen(layer: keras.Layer, pruned: Pruned, x: Any, y: Any) -> Seen:
-    """Sum up one batch from a layer's input and output."""
-    shape = pruned.kernel_shape
-    cost = _cost(layer, pruned, tuple(x.shape)) if pruned.method.wants_cost else None
-    if not isinstance(layer, BaseConv):
-        read, kernel, written = _dense_axes(layer, len(x.shape))
-    else:  # a convolution: g groups of c channels each, and k outputs for each group
-        first = layer.data_format == "channels_first"
+class _Call:
+    """What one call of a dense layer, an einsum or a convolution shows of its kernel."""
+
+    def __init__(self, layer: Any, kernel: Kernel) -> None:
+        self.layer, self.pruned = layer, kernel.quantizer.quantizer
+
+    def values(self) -> AbstractContextManager[list[Any]]:
+        """Collect what the kernel meets: the input behind its quantiser."""
+        return _results(self.layer.iq if self.layer.enable_iq else None)
+
+    def sum_up(self, values: list[Any], inputs: Any, outputs: Any) -> Seen:
+        """Return one batch's sums."""
+        layer, pruned = self.layer, self.pruned
+        x, y = (ops.stop_gradient(one) for one in (values[-1] if values else inputs, outputs))
+        cost = _cost(layer, pruned, tuple(x.shape)) if pruned.method.wants_cost else None
+        if not isinstance(layer, BaseConv):
+            return _seen(pruned, x, y, _dense_axes(layer, len(x.shape)), pruned.kernel_shape, cost)
+        first = layer.data_format == "channels_first"  # g groups of c channels each, and k outputs for each group
         axis, groups = 1 if first else -1, layer.groups
         x, y = _split(x, axis, groups), _split(y, axis, groups)
-        shape = (*shape[:-1], groups, shape[-1] // groups)
+        shape = (*pruned.kernel_shape[:-1], groups, pruned.kernel_shape[-1] // groups)
         before, window, after = "def"[: layer.rank], "lmn"[: layer.rank], "pqr"[: layer.rank]
-        read, kernel = f"bgc{before}" if first else f"b{before}gc", f"{window}cgk"
+        read = f"bgc{before}" if first else f"b{before}gc"
         written = f"bgk{after}" if first else f"b{after}gk"
+        return _seen(pruned, x, y, (read, f"{window}cgk", written), shape, cost)
+
+
+class _Step:
+    """What all steps of a recurrent layer show of one kernel of its cell: its input's, or its state's.
+
+    The layer is unrolled for this, since what is seen may not leave a loop of JAX.
+    """
+
+    def __init__(self, loop: Any, kernel: Kernel) -> None:
+        self.loop, self.cell, self.pruned = loop, kernel.layer, kernel.quantizer.quantizer
+        self.reads_state = kernel.quantizer is self.cell.rkq
+
+    @contextmanager
+    def values(self) -> Iterator[list[Any]]:
+        """Collect, for each step, its input and its state, behind their quantisers."""
+        found: list[Any] = []
+        step, cell = self.cell.call, self.cell
+
+        def kept(inputs: Any, states: Any, *args: Any, **kwargs: Any) -> Any:
+            state = states[0] if isinstance(states, list | tuple) else states
+            with _results(cell.iq if cell.enable_iq else None) as x, _results(self._state_quantizer()) as h:
+                outputs = step(inputs, states, *args, **kwargs)
+            found.append((x[-1] if x else inputs, h[-1] if h else state))
+            return outputs
+
+        loop = (("unroll", True), ("use_cudnn", False))
+        with ExitStack() as stack:
+            for name, value in loop:
+                if hasattr(self.loop, name):
+                    stack.enter_context(replaced(self.loop, name, value))
+            stack.enter_context(replaced(cell, "call", kept))
+            yield found
+
+    def sum_up(self, values: list[Any], inputs: Any, outputs: Any) -> Seen:
+        """Return one batch's sums over the steps; an output is active where the state that it leads to is."""
+        x, h = (ops.stop_gradient(ops.concatenate(each, axis=0)) for each in zip(*values, strict=True))
+        y = ops.tile(h, (1, self.pruned.geometry.n_out // h.shape[1]))
+        read, quantizer = (h, self._state_quantizer()) if self.reads_state else (x, self.cell.iq)
+        cost = None
+        if self.pruned.method.wants_cost:
+            widths = quantizer.bits_((1, read.shape[1])) * self.loop.parallelization_factor
+            cost = self.pruned.matrix(_own_bits(self.pruned) * ops.reshape(widths, (-1, 1)))
+        return _seen(self.pruned, read, y, ("za", "ab", "zb"), self.pruned.kernel_shape, cost)
+
+    def _state_quantizer(self) -> Any:
+        return self.cell.sq if getattr(self.cell, "enable_sq", True) else None
+
+
+def _seen(pruned: Pruned, x: Any, y: Any, axes: tuple[str, str, str], shape: tuple[int, ...], cost: Any) -> Seen:
+    """Sum up one batch from what a kernel reads and writes, given the axes of the three and the kernel's shape."""
+    read, kernel, written = axes
     ones, sizes = ops.ones(shape), dict(zip(kernel, shape, strict=True))
     # The size of a batch may be known only as a tensor: count all elements, and divide by the axes of the kernel.
     n_read = ops.cast(ops.size(x), "float32") / prod(sizes.get(letter, 1) for letter in read)
@@ -175,20 +247,24 @@ def _seen(layer: keras.Layer, pruned: Pruned, x: Any, y: Any) -> Seen:
     )
 
 
+def _own_bits(pruned: Pruned) -> Any:
+    """Return the width of each weight, whether it is alive or not, in the shape of the kernel."""
+    return pruned.inside.bw_mapper.bw_to_x(pruned.inside.bits, pruned.kernel_shape)
+
+
 def _cost(layer: Any, pruned: Pruned, shape: tuple[int | None, ...]) -> Any:
     """Return the EBOPs of each weight as HGQ2 counts them, whether it is alive or not, (n_out, n).
 
     That is its width times the sum of the widths of what it is multiplied with in one inference; `shape` is that of a
     batch of inputs.
     """
-    widths, inside = layer.iq.bits_((1, *shape[1:])), pruned.inside
-    own = inside.bw_mapper.bw_to_x(inside.bits, pruned.kernel_shape)
+    widths = layer.iq.bits_((1, *shape[1:]))
     if isinstance(layer, BaseConv):
         met = _met_in_windows(layer, pruned, widths)
     else:
         read, kernel, _ = _dense_axes(layer, len(shape))
         met = ops.einsum(f"{read},{kernel}->{kernel}", widths, ops.ones(pruned.kernel_shape))
-    return pruned.matrix(own * met * (layer.parallelization_factor / layer.n_parallel))
+    return pruned.matrix(_own_bits(pruned) * met * (layer.parallelization_factor / layer.n_parallel))
 
 
 def _met_in_windows(layer: Any, pruned: Pruned, widths: Any) -> Any:
