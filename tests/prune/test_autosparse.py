@@ -21,7 +21,9 @@ few = settings(max_examples=25)
 values = st.floats(-3, 3, width=32, allow_subnormal=False)
 GEOMETRY = Geometry(n_out=3, n_in=4)
 SHAPES = {"tensor": (1, 1), "row": (3, 1), "weight": (3, 4)}
-kernels = arrays(np.float32, (3, 4), elements=st.one_of(values, st.just(0.0)))
+shapes = st.shared(st.sampled_from([(3, 4), (1, 1), (2, 7)]), key="shape")  # the same for all draws of an example
+kernels = shapes.flatmap(lambda shape: arrays(np.float32, shape, elements=st.one_of(values, st.just(0.0))))
+upstreams = shapes.flatmap(lambda shape: arrays(np.float32, shape, elements=values))
 
 
 def clock(epoch: float, epochs: float) -> Clock:
@@ -29,7 +31,12 @@ def clock(epoch: float, epochs: float) -> Clock:
 
 
 def thresholds(granularity: str) -> st.SearchStrategy[np.ndarray]:
-    return arrays(np.float32, SHAPES[granularity], elements=st.floats(-6, 4, width=32))
+    elements = st.floats(-6, 4, width=32)
+    return shapes.flatmap(lambda shape: arrays(np.float32, shape_of(granularity, shape), elements=elements))
+
+
+def shape_of(granularity: str, shape: tuple[int, int]) -> tuple[int, int]:
+    return {"tensor": (1, 1), "row": (shape[0], 1), "weight": shape}[granularity]
 
 
 cases = st.sampled_from(list(SHAPES)).flatmap(lambda g: st.tuples(st.just(g), kernels, thresholds(g)))
@@ -60,7 +67,7 @@ def test_the_kernel_shrinks_towards_zero_by_the_threshold(case):
 
 
 @few
-@given(cases, arrays(np.float32, (3, 4), elements=values), st.integers(0, 10), st.sampled_from([None, 0, 4]))
+@given(cases, upstreams, st.integers(0, 10), st.sampled_from([None, 0, 4]))
 def test_both_gradients_are_scaled_by_alpha_below_the_threshold(case, upstream, epoch, reset):
     granularity, w, t = case
     method = AutoSparse(granularity=granularity, alpha=0.75, alpha_reset_epoch=reset)
@@ -77,7 +84,7 @@ def test_both_gradients_are_scaled_by_alpha_below_the_threshold(case, upstream, 
     np.testing.assert_allclose(by_w[clear], (upstream * slope)[clear], rtol=1e-4, atol=1e-5)
     if clear.all():
         each = -upstream * np.sign(w) * slope * sigmoid(t) * (1 - sigmoid(t))
-        axes = tuple(i for i in range(2) if SHAPES[granularity][i] == 1)
+        axes = tuple(i for i in range(2) if t.shape[i] == 1)
         np.testing.assert_allclose(by_t, each.sum(axis=axes, keepdims=True), rtol=1e-4, atol=1e-5)
 
 

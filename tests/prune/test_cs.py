@@ -19,7 +19,8 @@ pytestmark = pytest.mark.backends
 few = settings(max_examples=25)
 
 values = st.floats(-2, 2, width=32, allow_subnormal=False)
-matrices = arrays(np.float32, (3, 4), elements=values)
+shapes = st.shared(st.sampled_from([(3, 4), (1, 1), (2, 7)]), key="shape")  # the same for all draws of an example
+matrices = shapes.flatmap(lambda shape: arrays(np.float32, shape, elements=values))
 starts = st.sampled_from([-0.5, 0.0, 0.25])
 
 
@@ -82,7 +83,7 @@ def test_gradients_flow_to_the_kernel_and_through_the_mask(w, s, epoch):
 @given(matrices, starts)
 def test_between_rounds_survivors_start_anew_and_the_others_stay_out(s, s0):
     method = Cs(final_temperature=50.0, mask_init=s0)
-    new = method.between_rounds(keras.ops.ones((3, 4)), {"s": keras.ops.convert_to_tensor(s)})
+    new = method.between_rounds(keras.ops.ones(s.shape), {"s": keras.ops.convert_to_tensor(s)})
     assert set(new) == {"s"}
     np.testing.assert_allclose(keras.ops.convert_to_numpy(new["s"]), np.minimum(50.0 * s, s0), rtol=1e-6)
 

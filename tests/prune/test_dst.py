@@ -18,11 +18,24 @@ few = settings(max_examples=25)
 
 CLOCK = Clock(epoch=0.0, epochs=1.0, round=0.0)
 values = st.floats(-2, 2, width=32, allow_subnormal=False)
-matrices = arrays(np.float32, (3, 4), elements=st.one_of(values, st.sampled_from([0.0, 0.5, -0.5])))
-SHAPES = {"tensor": (1, 1), "row": (3, 1), "weight": (3, 4)}
-cases = st.sampled_from(list(SHAPES)).flatmap(
-    lambda g: st.tuples(st.just(g), matrices, arrays(np.float32, SHAPES[g], elements=st.one_of(values, st.just(0.5))))
+shapes = st.shared(st.sampled_from([(3, 4), (1, 1), (2, 7)]), key="shape")  # the same for all draws of an example
+matrices = shapes.flatmap(
+    lambda shape: arrays(np.float32, shape, elements=st.one_of(values, st.sampled_from([0.0, 0.5, -0.5])))
 )
+upstreams = shapes.flatmap(lambda shape: arrays(np.float32, shape, elements=values))
+SHAPES = {"tensor": (1, 1), "row": (3, 1), "weight": (3, 4)}
+
+
+def thresholds(granularity: str) -> st.SearchStrategy[np.ndarray]:
+    elements = st.one_of(values, st.just(0.5))
+    return shapes.flatmap(lambda shape: arrays(np.float32, shape_of(granularity, shape), elements=elements))
+
+
+def shape_of(granularity: str, shape: tuple[int, int]) -> tuple[int, int]:
+    return {"tensor": (1, 1), "row": (shape[0], 1), "weight": shape}[granularity]
+
+
+cases = st.sampled_from(list(SHAPES)).flatmap(lambda g: st.tuples(st.just(g), matrices, thresholds(g)))
 
 
 def slope(x: np.ndarray) -> np.ndarray:
@@ -61,7 +74,7 @@ def test_a_weight_lives_while_its_magnitude_exceeds_its_threshold(case):
 
 
 @few
-@given(cases, arrays(np.float32, (3, 4), elements=values))
+@given(cases, upstreams)
 def test_kernel_and_threshold_are_trained_through_the_step(case, upstream):
     granularity, w, t = case
     t = np.abs(t) / 4  # thresholds that prune part of the layer
@@ -79,7 +92,7 @@ def test_kernel_and_threshold_are_trained_through_the_step(case, upstream):
     by_w, by_t = gradient(loss, w, t)
     np.testing.assert_allclose(by_w, upstream * ((x > 0) + np.abs(w) * slope(x)), rtol=1e-4, atol=1e-5)
     each = -upstream * w * slope(x)
-    axes = tuple(i for i in range(2) if SHAPES[granularity][i] == 1)
+    axes = tuple(i for i in range(2) if t.shape[i] == 1)
     np.testing.assert_allclose(by_t, each.sum(axis=axes, keepdims=True), rtol=1e-4, atol=1e-5)
 
 
@@ -100,7 +113,7 @@ def test_the_penalty_rewards_large_thresholds(t, origin):
 
 
 @few
-@given(cases, arrays(np.float32, (3, 4), elements=values), st.integers(1, 8))
+@given(cases, upstreams, st.integers(1, 8))
 def test_thresholds_take_projected_steps_and_never_idle_below_zero(case, gradients, n_steps):
     granularity, w, t = case
     method = Dst(granularity=granularity, max_pruned=1.0)

@@ -24,6 +24,9 @@ CLOCK = Clock(epoch=0.0, epochs=1.0, round=0.0)
 SHAPE = (3, 8)
 signed = st.tuples(st.sampled_from([-1.0, 1.0]), st.floats(0.125, 4, width=32)).map(lambda pair: pair[0] * pair[1])
 kernels = arrays(np.float32, SHAPE, elements=st.one_of(signed, st.just(0.0)))
+any_kernels = st.sampled_from([SHAPE, (2, 8), (5, 8)]).flatmap(
+    lambda shape: arrays(np.float32, shape, elements=st.one_of(signed, st.just(0.0)))
+)
 GROUPS = {  # how many consecutive weights each metric takes together
     "unstructured": (Mdmm(sparsity=0.5), 1),
     "structured": (Mdmm(metric="structured", sparsity=0.5), 8),
@@ -95,7 +98,7 @@ class TestConstraint:
         penalty, _, step, mask_of = functions(method)
 
         @few
-        @given(kernels, st.floats(-3, 3, width=32))
+        @given(any_kernels, st.floats(-3, 3, width=32))
         def check(w, multiplier):
             groups = magnitudes(w, size)
             scale = typical(groups)
@@ -103,10 +106,10 @@ class TestConstraint:
                 return
             alive, goal = int((groups > method.epsilon * scale).sum()), len(groups) - round(0.5 * len(groups))
             c = (alive - goal) / (alive + goal)
-            slots = slots_of(method, Geometry(*SHAPE), multiplier=multiplier)
+            slots = slots_of(method, Geometry(*w.shape), multiplier=multiplier)
             assert float(penalty(tensor(w), slots)) == pytest.approx(multiplier * c + c**2 / 2, abs=1e-5)
             assert float(step(tensor(w), slots)["multiplier"]) == pytest.approx(multiplier + 0.01 * c, abs=1e-5)
-            mask = np.repeat(groups > method.epsilon * scale, size)[: w.size].reshape(SHAPE)
+            mask = np.repeat(groups > method.epsilon * scale, size)[: w.size].reshape(w.shape)
             np.testing.assert_array_equal(array(mask_of(tensor(w), slots)), mask)
 
         check()
@@ -117,7 +120,7 @@ class TestConstraint:
         slope = functions(method)[1]
 
         @few
-        @given(kernels, st.floats(0.5, 3, width=32))
+        @given(any_kernels, st.floats(0.5, 3, width=32))
         def check(w, multiplier):
             groups = magnitudes(w, size)
             scale = typical(groups)
@@ -125,9 +128,9 @@ class TestConstraint:
                 return
             alive, goal = int((groups > method.epsilon * scale).sum()), len(groups) - round(0.5 * len(groups))
             pressure = multiplier + (alive - goal) / (alive + goal)
-            slots = slots_of(method, Geometry(*SHAPE), multiplier=multiplier)
+            slots = slots_of(method, Geometry(*w.shape), multiplier=multiplier)
             found = array(slope(tensor(w), slots))
-            each = np.repeat(groups, size)[: w.size].reshape(SHAPE)
+            each = np.repeat(groups, size)[: w.size].reshape(w.shape)
             with np.errstate(invalid="ignore"):
                 direction = np.where(each > 0, w / each, 0) / size  # of the group's root mean square
             expected = pressure * np.exp(-each / scale) / scale / len(groups) * direction
