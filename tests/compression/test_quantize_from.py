@@ -215,6 +215,7 @@ def test_the_price_of_bits_waits_for_bits():
             r"quantize_from: must be pretrain or train: widths are learnt",
         ),
         ({"quantize_from": "never"}, r"quantize_from"),
+        ({"recipe": "hgq", "rewind": "after_training"}, r"rewind: must be never or every_round: learned widths would"),
     ],
 )
 def test_what_cannot_be_is_refused(section, message):

@@ -11,6 +11,7 @@ from tests.compression.conftest import FLOAT
 from weft.adder_graph import AdderGraph
 from weft.compression.outcome import Candidate, Outcome, choose
 from weft.compression.recipe import Compressed, compress
+from weft.compression.training import staged_rate
 from weft.config import Experiment
 from weft.errors import BudgetError, ConfigError
 
@@ -39,6 +40,15 @@ IMP = {
 def trail(directory) -> list[dict[str, str]]:
     with open(directory / "trail.csv") as lines:
         return list(csv.DictReader(lines))
+
+
+@pytest.mark.parametrize(("rewind", "share"), [("never", 0.2), ("after_training", 1.0), ("every_round", 1.0)])
+def test_rewound_weights_learn_again_at_the_full_rate(rewind, share):
+    stages = {"pretrain_epochs": 2, "epochs": 3, "rounds": 2, "finetune_epochs": 4, "prune": {"method": "cs"}}
+    section = config(recipe="fixed", learning_rate=0.5, schedule="constant", rewind=rewind, **stages)
+    control = staged_rate(section, section.learning_rate)
+    rates = [float(control.values(epoch, 1)[0]) for epoch in range(section.total_epochs)]
+    assert rates == pytest.approx([0.5] * 8 + [share * 0.5] * 4)
 
 
 def equal(one: list[Compressed], two: list[Compressed]) -> None:

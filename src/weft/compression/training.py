@@ -189,7 +189,11 @@ def rate(config: TrainingConfig, peak: float, epochs: int | None = None) -> Cont
 
 
 def staged_rate(config: StagesConfig, peak: float) -> Control:
-    """Return the learning-rate control of a recipe with stages: the schedule begins anew with each of them."""
+    """Return the learning-rate control of a recipe with stages: the schedule begins anew with each of them.
+
+    Weights that were rewound before the finetune stage have everything to learn again, and have the full rate there.
+    """
+    last = peak if config.rewind != "never" else FINETUNE_RATE * peak
     parts = [(config.pretrain_epochs, peak), *[(config.epochs, peak)] * config.rounds]
-    parts.append((config.finetune_epochs, FINETUNE_RATE * peak))
+    parts.append((config.finetune_epochs, last))
     return control.Sequence([(epochs, rate(config, height, epochs)) for epochs, height in parts if epochs])

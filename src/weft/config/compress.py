@@ -83,6 +83,8 @@ class HgqCompression(StagesConfig):
     def _learns_widths(self) -> HgqCompression:
         if self.quantize_from == "finetune":
             refuse([(("quantize_from",), "must be pretrain or train: widths are learnt before fine-tuning")])
+        if self.rewind == "after_training":
+            refuse([(("rewind",), "must be never or every_round: learned widths would go back to where they began")])
         return self
 
     @property
