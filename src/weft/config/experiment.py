@@ -55,7 +55,14 @@ class Experiment(Section):
 
     @model_validator(mode="after")
     def _sections_agree(self) -> Experiment:
-        refuse([*self._task_problems(), *self._latency_problems(), *self._baseline_problems()])
+        refuse(
+            [
+                *self._task_problems(),
+                *self._latency_problems(),
+                *self._baseline_problems(),
+                *self._calibration_problems(),
+            ]
+        )
         if self.tune is not None:
             refuse([(("tune", *path), message) for path, message in impossible(self, self.tune)])
         return self
@@ -110,6 +117,22 @@ class Experiment(Section):
     def _constraints(self) -> dict[str, dict[str, str]]:
         tune = {} if self.tune is None else {"tune": self.tune.constraints}
         return {"search": self.search.constraints, "select": self.select.constraints, **tune}
+
+    def _calibration_problems(self) -> Found:
+        if self.search.calibrate is None:
+            return []
+        found: Found = []
+        if self.firmware.synth == "none":
+            found.append((("search", "calibrate"), "needs synthesis, and firmware.synth is none; set it to yosys"))
+        if not {"lut", "ff"} & {*self.search.objectives, *self.search.constraints}:
+            found.append(
+                (
+                    ("search", "calibrate"),
+                    "puts lut and ff right, and the search asks for neither; add one to search.objectives or "
+                    "search.constraints, or leave calibrate out",
+                )
+            )
+        return found
 
     def _baseline_problems(self) -> Found:
         mode = self.space.quantization.mode

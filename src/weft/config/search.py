@@ -30,6 +30,13 @@ class BaselineConfig(Section):
     )
 
 
+class CalibrateConfig(Section):
+    """Synthesis of some candidates during the search, by which the estimates of all are put right."""
+
+    every: int = Field(default=20, ge=2, description="Candidates evaluated from one round of synthesis to the next.")
+    designs: int = Field(default=3, ge=1, description="Candidates synthesised in a round.")
+
+
 class SearchConfig(TrainingConfig):
     """The search over the space."""
 
@@ -55,6 +62,9 @@ class SearchConfig(TrainingConfig):
         description="A training that takes longer is killed, and counts as an attempt; null: none is.",
     )
     attempts: int = Field(default=3, ge=1, description="How often a candidate is tried if its worker dies.")
+    calibrate: CalibrateConfig | None = Field(
+        default=None, description="Synthesis of some candidates on the way; null: none before the designs."
+    )
 
     @model_validator(mode="after")
     def _can_search(self) -> SearchConfig:

@@ -16,12 +16,13 @@ A candidate without numbers is a failed trial with its reason. A worker that die
 from __future__ import annotations
 
 import collections
+import dataclasses
 import logging
 import math
 import os
 import shutil
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -33,13 +34,14 @@ from optuna.trial import FrozenTrial, Trial, TrialState
 from weft.config.search import SearchConfig
 from weft.config.tune import TuneConfig
 from weft.errors import RunError
+from weft.search import calibrate
 from weft.search import folds as fold_results
 from weft.search._disk import writing
 from weft.search._interrupt import Interrupts
 from weft.search.baselines import sort_baselines
 from weft.search.constraints import relative_violation
 from weft.search.job import Job, Result, SearchSpace
-from weft.search.results import SearchResults, TrialRecord, collect, metric_of, record
+from weft.search.results import ROUNDS, SearchResults, TrialRecord, collect, metric_of, record
 from weft.search.sampler import make_sampler, seed_of
 from weft.search.study import SEARCH, create_or_resume, running_trial
 from weft.search.tables import write_tables
@@ -184,6 +186,7 @@ class _Coordinator:
                 self._count(trial)
 
     def run(self) -> Literal["finished", "timeout"]:
+        self._calibrate()  # a round that an interrupted search did not come to
         while (generation := self._next_generation()) is not None:
             handles = {}
             for number in generation:
@@ -193,6 +196,7 @@ class _Coordinator:
                     handles[number] = handle
             if not self._evaluate(handles):
                 return "timeout"
+            self._calibrate()
             self.report()
         return "finished"
 
@@ -208,6 +212,44 @@ class _Coordinator:
                 if found.name not in keep:
                     shutil.rmtree(found)
         return results
+
+    def _calibrate(self) -> None:
+        """Synthesise some candidates, if it is time for that, and note what came of it; see `weft.search.calibrate`."""
+        config = getattr(self.config, "calibrate", None)
+        before = collect(*self.studies)
+        rounds = list(before.rounds)
+        if config is None or len(before.evaluated) // config.every <= len(rounds) or time.monotonic() >= self.deadline:
+            return
+        weights = {t.number: t.weights[0] for t in before.evaluated if t.weights and t.weights[0] is not None}
+        able = {number for number, path in weights.items() if (self.directory / path).exists()}
+        chosen = dict(calibrate.choose(before, able, config.designs, self.config.seed))
+        jobs = collections.deque(
+            dataclasses.replace(
+                self._jobs(number, self._trials()[number])[0],
+                directory=str(self.directory / TRIALS / str(number) / "synthesis"),
+                synthesise=str(self.directory / weights[number]),
+            )
+            for number in chosen
+        )
+        trials: dict[str, Any] = {}
+        for job, result in self._replies(jobs):
+            trial = before.trials[job.number]
+            trials[str(job.number)] = calibrate.entry(trial, result.costs, chosen[job.number])
+            if result.error is not None:
+                logger.warning("synthesis of trial %d failed: %s", job.number, result.error)
+                trials[str(job.number)]["error"] = result.error
+            self.progress(self.done, self.config.trials, f"synthesis of trial {job.number}")
+        if jobs:  # the time was up
+            return
+        found = {"evaluated": len(before.evaluated), "trials": {str(n): trials[str(n)] for n in sorted(chosen)}}
+        search = self.studies[0]
+        search.set_user_attr(ROUNDS, [*rounds, found])
+        found |= calibrate.compared(before, collect(*self.studies))
+        search.set_user_attr(ROUNDS, [*rounds, found])
+        logger.info(
+            "synthesised %d candidates; rank correlation of sizes before and after %.3f; front: %d joined, %d left",
+            len(trials), found["rank_correlation"], len(found["joined"]), len(found["left"]),
+        )  # fmt: skip
 
     def _next_generation(self) -> range | None:
         """Return the trials to evaluate next, or None at the end; of an interrupted generation, all of it."""
@@ -271,6 +313,14 @@ class _Coordinator:
                 self._tell_duplicate(number, handle, original)
             else:
                 waiting[original].append(number)
+        for job, reply in self._replies(queue):
+            self._store(handles[job.number], reply)
+            if all(f"fold {fold}" in handles[job.number].user_attrs for fold in range(self.folds)):
+                self._finish(handles, job.number, waiting)
+        return not queue
+
+    def _replies(self, queue: collections.deque[Job]) -> Iterator[tuple[Job, Result]]:
+        """Let the workers do jobs, and yield what comes back; what the time does not suffice for stays in `queue`."""
         lost: collections.Counter[tuple[int, int]] = collections.Counter()
         running = 0
         while True:
@@ -278,7 +328,7 @@ class _Coordinator:
                 self._start(queue.popleft())
                 running += 1
             if not running:
-                return not queue
+                return
             with self.interrupts.waiting():
                 back = self.workers.wait()
             for job, reply in back:
@@ -292,11 +342,9 @@ class _Coordinator:
                         continue
                     reason = f"{reply.reason}; attempt {attempt} of {self.config.attempts}"
                     reply = Result(job.number, job.fold, error=reason, error_kind="crash")
-                self._store(handles[job.number], reply)
-                if all(f"fold {fold}" in handles[job.number].user_attrs for fold in range(self.folds)):
-                    self._finish(handles, job.number, waiting)
+                yield job, reply
 
-    def _jobs(self, number: int, handle: Trial) -> list[Job]:
+    def _jobs(self, number: int, handle: Trial | FrozenTrial) -> list[Job]:
         design = handle.user_attrs["design"]
         return [
             Job(

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from weft.atomic import write_arrays
-from weft.errors import TrainingError, UnsupportedError
+from weft.errors import ToolError, TrainingError, UnsupportedError
 from weft.search.job import Job, Result
 
 if TYPE_CHECKING:
@@ -34,16 +34,21 @@ def payload(experiment: Experiment, costs: tuple[str, ...]) -> dict[str, Any]:
 
 
 def evaluate(job: Job) -> Result:
-    """Train and cost the job's genotype; a network that diverges or is not supported comes back as an error."""
+    """Train and cost the job's genotype, or synthesise it with the weights that the job names.
+
+    A network that diverges or is not supported comes back as an error, and so does a synthesis that fails.
+    """
     from weft.space.architecture import parse
 
     start = time.perf_counter()
     experiment, dataset = _load(job.payload["experiment"])
     architecture = parse(job.genotype)
+    work = _evaluate if job.synthesise is None else _synthesise
     try:
-        return _evaluate(job, experiment, dataset, architecture, start)
-    except (TrainingError, UnsupportedError) as error:
-        kind = "diverged" if isinstance(error, TrainingError) else "unsupported"
+        return work(job, experiment, dataset, architecture, start)
+    except (TrainingError, UnsupportedError, ToolError) as error:
+        kind = "unsupported" if isinstance(error, UnsupportedError) else "diverged"
+        kind = "crash" if isinstance(error, ToolError) else kind
         seconds = time.perf_counter() - start
         return Result(job.number, job.fold, seconds=seconds, error=str(error), error_kind=kind)
 
@@ -85,32 +90,56 @@ def _evaluate(job: Job, experiment: Experiment, dataset: Dataset, architecture: 
     )
 
 
+def _synthesise(job: Job, experiment: Experiment, dataset: Dataset, architecture: Architecture, start: float) -> Result:
+    """Return what synthesis finds for weights that `_evaluate` stored."""
+    from weft.adder_graph import AdderGraph
+    from weft.compression.finalize import assign
+    from weft.firmware import emit
+    from weft.firmware.synth import synthesise
+    from weft.space.model import build
+
+    splits = dataset.folds(job.n_folds, experiment.data.seed)[job.fold]
+    model = build(architecture, job.seed)
+    assert job.synthesise is not None
+    with np.load(job.synthesise) as stored:
+        assign(model, stored)
+    final, _ = finalised(model, architecture, np.concatenate([splits[0].x, splits[1].x]))
+    target, firmware = experiment.target, Path(job.directory) / "firmware"
+    emit(AdderGraph.from_model(final), firmware, target.part, target.clock_period_ns)
+    found = synthesise(firmware, target.part, timeout_s=60.0 * experiment.firmware.synth_timeout_minutes)
+    costs = {name: quantity.model_dump(mode="json") for name, quantity in found.items()}
+    return Result(job.number, job.fold, costs=costs, seconds=time.perf_counter() - start)
+
+
 def design_costs(
     model: keras.Model, architecture: Architecture, x: np.ndarray, experiment: Experiment, wanted: tuple[str, ...]
 ) -> dict[str, Any]:
-    """Return the wanted costs of a trained model by name, each a `Quantity`.
+    """Return the wanted costs of a trained model by name, each a `Quantity`, as they are once it is `finalised`."""
+    from weft.cost import costs_of
 
-    Costs are those of the finalised network: its actual weights on the grid, its ranges traced on `x`. A float network
-    is rounded for this to the experiment's `cost_bits`, and its quantities say so.
+    final, note = finalised(model, architecture, x)
+    costs = costs_of(final, wanted, experiment.target.part, experiment.target.clock_period_ns)
+    if note is None:
+        return costs
+    return {name: quantity.model_copy(update={"reason": note}) for name, quantity in costs.items()}
+
+
+def finalised(model: keras.Model, architecture: Architecture, x: np.ndarray) -> tuple[keras.Model, str | None]:
+    """Return a trained model with its weights on the grid and its ranges found on `x`, and what was done to it.
+
+    A float network is rounded for this to the experiment's `cost_bits`.
     """
     from weft.compression.finalize import finalize
     from weft.config.numbers import FixedNumbers, FloatNumbers
-    from weft.cost import costs_of
     from weft.space.model import build, export_weights, import_weights
 
-    numbers = architecture.numbers
-    rounded = isinstance(numbers, FloatNumbers)
-    if rounded:
-        weights = export_weights(model)
-        architecture = architecture.with_numbers(FixedNumbers(total_bits=numbers.cost_bits, io_bits=numbers.cost_bits))
-        model = build(architecture)
+    numbers, note = architecture.numbers, None
+    if isinstance(numbers, FloatNumbers):
+        weights, bits = export_weights(model), numbers.cost_bits
+        model = build(architecture.with_numbers(FixedNumbers(total_bits=bits, io_bits=bits)))
         import_weights(model, weights)
-    final = finalize(model, x)
-    costs = costs_of(final, wanted, experiment.target.part, experiment.target.clock_period_ns)
-    if not rounded:
-        return costs
-    note = f"float network rounded to {numbers.cost_bits} bits for this estimate"
-    return {name: quantity.model_copy(update={"reason": note}) for name, quantity in costs.items()}
+        note = f"float network rounded to {bits} bits for this estimate"
+    return finalize(model, x), note
 
 
 @lru_cache(maxsize=1)

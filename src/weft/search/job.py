@@ -31,6 +31,8 @@ class Job:
         epochs: To train.
         directory: Exists, is empty, and belongs to this job: weights go here.
         payload: What every job of the search shares (paths, settings), JSON, opaque to the coordinator.
+        synthesise: If given, the weights of an earlier result of this genotype: nothing is trained, the firmware of
+            these weights is synthesised, and the costs of the result are what synthesis found.
     """
 
     number: int
@@ -42,6 +44,7 @@ class Job:
     epochs: int
     directory: str
     payload: dict[str, Any] = field(default_factory=dict)
+    synthesise: str | None = None
 
     def to_json(self) -> str:
         """Return the job as one line of JSON."""

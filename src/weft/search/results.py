@@ -12,6 +12,7 @@ import numpy as np
 from weft.errors import ConfigError, RunError
 from weft.objectives import METRICS, OBJECTIVES
 from weft.search import front as fronts
+from weft.search.calibrate import Round, rescored
 from weft.search.constraints import relative_violation, total_violation
 
 if TYPE_CHECKING:
@@ -19,6 +20,9 @@ if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
 
 State = Literal["complete", "failed", "running"]
+
+ROUNDS = "calibration"
+"""Of the study: the rounds of synthesis so far."""
 
 
 @dataclass(frozen=True)
@@ -33,7 +37,8 @@ class TrialRecord:
         params: The sampler's parameters.
         duplicate_of: Number of the earlier trial with the same key, whose numbers these are.
         metrics: Name to `{"mean", "std"}` over folds.
-        costs: Name to `{"quantity", "std"}`; the quantity is a `weft.types.Quantity` as a dictionary.
+        costs: Name to `{"quantity", "std"}`; the quantity is a `weft.types.Quantity` as a dictionary. `raw` is the
+            estimate, where a calibration has put another value in its place.
         violations: Constraint name to the missed share of its bound, <= 0 where met.
         seconds: Time of all folds together; 0 for a duplicate.
         compile_seconds: The part of `seconds` that went into compiling.
@@ -117,11 +122,15 @@ class Hypervolume:
 
 @dataclass(frozen=True)
 class SearchResults:
-    """The trials of a search, the objectives they were compared by, and the constraints on them."""
+    """The trials of a search, the objectives they were compared by, and the constraints on them.
+
+    `rounds` are those of `weft.search.calibrate`; the trials' costs are the measured and calibrated ones by them.
+    """
 
     objectives: tuple[str, ...]
     constraints: dict[str, str]
     trials: tuple[TrialRecord, ...]
+    rounds: tuple[Round, ...] = ()
 
     @property
     def evaluated(self) -> tuple[TrialRecord, ...]:
@@ -200,10 +209,12 @@ def collect(search: Study, outside: Study) -> SearchResults:
     identity = search.user_attrs["identity"]
     before = outside.get_trials(deepcopy=False)
     numbered = [*before, *search.get_trials(deepcopy=False)]
+    rounds, constraints = search.user_attrs.get(ROUNDS, ()), identity["constraints"]
     return SearchResults(
         objectives=tuple(identity["objectives"]),
-        constraints=identity["constraints"],
-        trials=tuple(record(number, trial) for number, trial in enumerate(numbered)),
+        constraints=constraints,
+        trials=rescored([record(number, trial) for number, trial in enumerate(numbered)], rounds, constraints),
+        rounds=tuple(rounds),
     )
 
 

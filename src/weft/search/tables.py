@@ -13,20 +13,33 @@ from typing import Any
 from weft import atomic
 from weft.objectives import OBJECTIVES
 from weft.search._disk import writing
+from weft.search.calibrate import rows
 from weft.search.results import SearchResults, TrialRecord
 
-TRIALS_TABLE, FRONT_TABLE = "trials.csv", "pareto.csv"
+TRIALS_TABLE, FRONT_TABLE, CALIBRATION_TABLE = "trials.csv", "pareto.csv", "calibration.csv"
 
 
 def write_tables(directory: Path, results: SearchResults, units: bool = False) -> None:
-    """Replace `trials.csv` and `pareto.csv` of a run directory.
+    """Replace `trials.csv` and `pareto.csv` of a run directory, and `calibration.csv` if candidates were synthesised.
 
     A metric or cost `x` has the columns `x` and, with folds, `x_std`, in the unit that `weft.objectives` states; the
     sampler's parameters have the columns `params_*`. With `units` the heads say the units, as in `lut [count]`.
     """
-    for name, rows in ((TRIALS_TABLE, results.trials), (FRONT_TABLE, results.front())):
+    for name, trials in ((TRIALS_TABLE, results.trials), (FRONT_TABLE, results.front())):
         with writing(directory / name):
-            atomic.write_text(directory / name, _table(results.trials, rows, units))
+            atomic.write_text(directory / name, _table(results.trials, trials, units))
+    if results.rounds:
+        with writing(directory / CALIBRATION_TABLE):
+            atomic.write_text(directory / CALIBRATION_TABLE, _calibration(results))
+
+
+def _calibration(results: SearchResults) -> str:
+    found = list(rows(results.rounds))
+    text = io.StringIO()
+    table = csv.DictWriter(text, list(dict.fromkeys(name for row in found for name in row)), lineterminator="\n")
+    table.writeheader()
+    table.writerows(found)
+    return text.getvalue()
 
 
 def _table(trials: Sequence[TrialRecord], rows: Sequence[TrialRecord], units: bool) -> str:
