@@ -42,9 +42,9 @@ TASKS = {
 TWO = (("epoch-40", 1), ("epoch-80", 1))
 
 
-def make_run(path, task="classification", classes=JETS, trials=30, points=TWO, upto="report"):
+def make_run(path, task="classification", classes=JETS, trials=30, points=TWO, upto="report", settings=()):
     """Make a run of `task` with designs at `points`, (point, how many trials have it), up to a stage."""
-    run = begin(path, task, trials)
+    run = begin(path, task, trials, settings=settings)
     write_data(run, task, classes)
     run.log("stage", name="data", state="ends", seconds=0.4)
     if upto == "data":
@@ -62,9 +62,9 @@ def make_run(path, task="classification", classes=JETS, trials=30, points=TWO, u
     return finish(run, "finished")
 
 
-def begin(path, task="classification", trials=30, source="") -> Run:
+def begin(path, task="classification", trials=30, source="", settings=()) -> Run:
     """Create the run directory."""
-    settings = ['search.constraints={lut: "<= 12000"}', f"search.trials={trials}", "search.population=10"]
+    settings = [*settings, 'search.constraints={lut: "<= 12000"}', f"search.trials={trials}", "search.population=10"]
     if task == "regression":
         settings += ["search.objectives=[mse, lut, latency_cycles]", "data.name=null", "data.files={all: data.npz}"]
         settings += ["data.task=regression"]
@@ -120,7 +120,12 @@ def evaluate(job: Job) -> Result:
     beta = getattr(genes.numbers, "beta", 1e-5)
     lut = products * 3.0 * (1e-5 / beta) ** 0.18 * draw.uniform(0.8, 1.2)
     good = 0.725 - 0.09 / (1 + lut / 900) + draw.normal(0, 0.004)
+    weights = Path(job.directory) / "weights.npz"
+    weights.touch()
     names = {"classification": ("accuracy", "auc"), "binary": ("accuracy", "fidelity"), "regression": ("mse",)}
+    if job.synthesise is not None:
+        found = quantity(round(lut * draw.uniform(1.05, 1.1)), "count", "synthesis", "Yosys 0.70, xcup")
+        return Result(job.number, job.fold, costs={"lut": found})
     metrics = {name: 1 - good if name == "mse" else good for name in names[job.payload["task"]]}
     return Result(
         job.number,
@@ -128,6 +133,7 @@ def evaluate(job: Job) -> Result:
         metrics,
         {"lut": solver(lut), "latency_cycles": solver(len(sizes) * 2 + round(lut / 4000), "cycles")},
         seconds=float(draw.uniform(4, 12)),
+        weights=str(weights),
     )
 
 

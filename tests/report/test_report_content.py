@@ -12,6 +12,7 @@ import pytest
 from weft import atomic
 from weft.report import write_report
 from weft.report.text import GAP
+from weft.search.results import read
 
 from . import fake
 
@@ -201,3 +202,23 @@ def test_designs_over_the_budget_are_counted_and_marked(full):
     content = replace(content, experiment=limited)
     assert "1 of 3 within the budget" in verdict(content)
     assert [bool(over_budget(content, design)) for design in content.designs].count(True) == 2
+
+
+def test_candidates_synthesised_in_the_search_stand_beside_their_estimates(tmp_path):
+    run = fake.make_run(tmp_path / "run", settings=["search.calibrate={every: 10, designs: 4}"])
+    write_report(run)
+    html = (run.path / "report.html").read_text()
+    text = plain(html)
+    rounds = read(run.path).rounds
+    found = [q for one in rounds for t in one["trials"].values() for q in t["quantities"].values()]
+    assert 'id="calibration"' in html and len(found) >= 8
+    for quantity in found:
+        assert f"{quantity['measured']['value']:,}".replace(",", " ") in text.replace("\u2009", " ")
+    judged = [q["low"] <= q["measured"]["value"] <= q["high"] for q in found if q["low"] is not None]
+    if judged:
+        assert f"In the search, {sum(judged)} of {len(judged)} ranges held what synthesis found" in text
+    assert re.search(r"The ranges of \d+ of \d+ estimates of the designs hold what synthesis found\.", text)
+
+
+def test_without_rounds_there_is_no_table_of_them(full):
+    assert 'id="calibration"' not in full.path.read_text()

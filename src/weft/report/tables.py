@@ -13,6 +13,7 @@ from weft.report.read import Content, DesignContent, QuantityJson, SearchContent
 from weft.report.text import GAP, LEVELS, NOT_YET, duration, grouped, label, metric, number, of_trial, plural, unit
 from weft.report.text import provenance as origin
 from weft.report.verdict import over_budget
+from weft.search.calibrate import rows as calibration_rows
 
 if TYPE_CHECKING:
     from weft.search.results import TrialRecord
@@ -299,6 +300,50 @@ def _share_cell(content: Content, design: DesignContent, name: str) -> Cell:
         return Cell("–")
     title = f"{best['stage']}: {number(best['value'])} of {grouped(capacity)} in {target.part}"
     return Cell(f"{100 * best['value'] / capacity:.2g}", title=title)
+
+
+def calibration_table(search: SearchContent) -> Table | None:
+    """Return what was estimated and found for the candidates synthesised in the search; None where none was."""
+    found = [row for row in calibration_rows(search.results.rounds) if "quantity" in row]
+    if not found:
+        return None
+    columns = [Column("Trial"), Column("Round"), Column("Chosen", numeric=False), Column("Quantity", numeric=False)]
+    columns += [Column("Estimate", "before any calibration"), Column("Range", "before the round"), Column("Synthesis")]
+    rows = []
+    for row in found:
+        ends = [row["low"], row["high"]]
+        known = "–" if None in ends else f"{number(round(ends[0]))} – {number(round(ends[1]))}"
+        tone = {True: "good", False: "bad", None: ""}[row["inside"]]
+        rows.append(
+            [
+                Cell(str(row["trial"]), sort=row["trial"]),
+                Cell(str(row["round"]), sort=row["round"]),
+                Cell(row["chosen"], sort=row["chosen"]),
+                Cell(label(row["quantity"]), sort=row["quantity"]),
+                Cell(number(row["estimate"]), sort=row["estimate"]),
+                Cell(known, tone=tone),
+                Cell(number(row["synthesis"]), title=row["source"], sort=row["synthesis"]),
+            ]
+        )
+    return Table(columns, rows)
+
+
+def coverage(content: Content) -> list[str]:
+    """Return how many ranges held what synthesis found, of designs and of candidates of the search, in words."""
+    sentences = []
+    pairs = [(d.estimates.get(n), d.synthesis.get(n)) for d in content.designs for n in ("lut", "ff")]
+    known = [(a, b["value"]) for a, b in pairs if a and b and None not in (a.get("low"), a.get("high"), b["value"])]
+    if known:
+        inside = sum(a["low"] <= value <= a["high"] for a, value in known)
+        sentences.append(f"The ranges of {inside} of {len(known)} estimates of the designs hold what synthesis found.")
+    rounds = () if content.search is None else content.search.results.rounds
+    judged = [row["inside"] for row in calibration_rows(rounds) if row.get("inside") is not None]
+    if judged:
+        sentences.append(
+            f"In the search, {sum(judged)} of {len(judged)} ranges held what synthesis found, each as it was before "
+            "its round; they are meant to hold nine of ten."
+        )
+    return sentences
 
 
 def trial_table(search: SearchContent) -> Table:
