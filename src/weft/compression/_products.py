@@ -7,7 +7,6 @@ none; products of two activations, as in attention, have no kernel and are not c
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
@@ -17,6 +16,7 @@ import numpy as np
 
 from weft.compression._taps import tapped
 from weft.errors import UnsupportedError
+from weft.quantize.contraction import Einsum, Form, convolution_of
 from weft.types import Tensor
 
 if TYPE_CHECKING:
@@ -63,7 +63,7 @@ class FloatKernel:
     @cached_property
     def positions(self) -> int:
         """How often the whole kernel is applied in one inference, padding counted as if it were data."""
-        return sum(_positions(self, shape) for shape in self.shapes)
+        return sum(_form(self, shape).positions for shape in self.shapes)
 
     @cached_property
     def products(self) -> np.ndarray:
@@ -185,63 +185,13 @@ def einsum_labels(equation: str) -> tuple[str, str, str]:
     return data, kernel, output
 
 
-def _positions(kernel: FloatKernel, shape: Shape) -> int:
-    if kernel.kind == "point":
-        return math.prod(_space(kernel.layer, shape))
-    if kernel.kind == "dense":
-        return math.prod(shape[:-1])
-    if kernel.kind == "einsum":
-        return _einsum_positions(kernel.layer.equation, shape)
-    return math.prod(window.n_out for window in _windows(kernel.layer, shape))
+def _form(kernel: FloatKernel, shape: Shape) -> Form:
+    if kernel.kind in ("dense", "einsum"):
+        equation = kernel.layer.equation if kernel.kind == "einsum" else "...a,ab->...b"
+        return Einsum.of(equation, (1, *shape), kernel.shape)
+    return convolution_of(kernel.layer, shape, window=kernel.kind != "point")
 
 
 def _products(kernel: FloatKernel, shape: Shape) -> np.ndarray:
-    if kernel.kind not in ("conv", "depthwise"):
-        return np.full(kernel.shape, _positions(kernel, shape), dtype=np.int64)
-    result = np.ones((), dtype=np.int64)
-    for window in _windows(kernel.layer, shape):
-        result = np.multiply.outer(result, window.products())
-    return np.broadcast_to(result[..., None, None], kernel.shape)
-
-
-def _einsum_positions(equation: str, shape: Shape) -> int:
-    data, kernel, _ = einsum_labels(equation)
-    sizes: Sequence[int] = (1, *shape)
-    before, dots, after = data.partition("...")
-    labelled = dict(zip(before, sizes, strict=False)) | dict(zip(reversed(after), reversed(sizes), strict=False))
-    hidden = sizes[len(before) : len(sizes) - len(after)] if dots else ()
-    return math.prod(hidden) * math.prod(size for label, size in labelled.items() if label not in kernel)
-
-
-@dataclass(frozen=True)
-class _Window:
-    """A convolution along one axis."""
-
-    n_in: int
-    taps: int
-    stride: int
-    dilation: int
-    padding: str
-
-    @property
-    def n_out(self) -> int:
-        span = (self.taps - 1) * self.dilation
-        room = self.n_in - span if self.padding == "valid" else self.n_in
-        return max(0, -(-room // self.stride))
-
-    def products(self) -> np.ndarray:
-        """Return how many outputs read data, not padding, through each tap; (taps,)."""
-        span = (self.taps - 1) * self.dilation
-        around = max(0, (self.n_out - 1) * self.stride + span + 1 - self.n_in)
-        before = {"valid": 0, "same": around // 2, "causal": span}[self.padding]
-        read = np.arange(self.n_out)[None, :] * self.stride + np.arange(self.taps)[:, None] * self.dilation - before
-        return ((read >= 0) & (read < self.n_in)).sum(axis=1)
-
-
-def _space(layer: Any, shape: Shape) -> Shape:
-    return shape[:-1] if layer.data_format == "channels_last" else shape[1:]
-
-
-def _windows(layer: Any, shape: Shape) -> list[_Window]:
-    each = zip(_space(layer, shape), layer.kernel_size, layer.strides, layer.dilation_rate, strict=True)
-    return [_Window(*sizes, layer.padding) for sizes in each]
+    form = _form(kernel, shape)
+    return form.weigh(np.ones(shape), np.ones(form.result_shape)).astype(np.int64).reshape(kernel.shape)

@@ -30,7 +30,7 @@ from weft.compression._fisher import Batch, Fisher, FisherMeter
 from weft.compression._products import FloatKernel, float_kernels
 from weft.config.fitcompress import FitCompressConfig, Goal, GoalKind
 from weft.config.numbers import Granularity, LayerSettings, QuantizerSettings
-from weft.cost.ebops import significant_bits
+from weft.cost.products import significant_bits
 from weft.errors import BudgetError, DataError, ShapeError
 from weft.types import Progress, Tensor, no_progress
 

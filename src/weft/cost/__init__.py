@@ -6,8 +6,9 @@ from weft.cost._base import CostInput, CostModel, Target, find, names, providing
 from weft.cost.adder_graph import AdderGraphCost
 from weft.cost.bops import Bops, dense_bops, effective_bops
 from weft.cost.costs import costs_of
-from weft.cost.ebops import Ebops, dense_ebops, ebops_hgq, significant_bits
+from weft.cost.ebops import Ebops, dense_ebops, ebops_hgq
 from weft.cost.parameters import Parameters
+from weft.cost.products import significant_bits
 
 __all__ = [
     "AdderGraphCost",

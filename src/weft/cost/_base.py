@@ -5,8 +5,10 @@ from __future__ import annotations
 import difflib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, Protocol
 
+from weft.cost.products import Product, objection, products
 from weft.errors import ConfigError, UnsupportedError
 from weft.types import Estimate
 
@@ -14,7 +16,7 @@ if TYPE_CHECKING:
     from weft.adder_graph import AdderGraph
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class CostInput:
     """One design, as cost models see it.
 
@@ -25,6 +27,18 @@ class CostInput:
 
     model: Any = None
     graph: AdderGraph | None = None
+
+    @cached_property
+    def objection(self) -> str | None:
+        """Why the products of the design are not known, or None."""
+        if self.model is None:
+            return "it needs the Keras model, and only an adder graph was given"
+        return objection(self.model)
+
+    @cached_property
+    def products(self) -> list[Product]:
+        """The products of the model as arrays, read once for all cost models."""
+        return products(self.model)
 
 
 class Target(Protocol):

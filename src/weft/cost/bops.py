@@ -1,8 +1,11 @@
-"""BOPs: bit operations of dense layers, multiplications and accumulations, by average widths and sparsity.
+"""BOPs: bit operations of layers, multiplications and accumulations, by average widths and sparsity.
 
 Source: Hawks et al., "Ps and Qs: Quantization-Aware Pruning for Efficient Low Latency Neural Network Inference", 2021,
 arXiv:2102.11289, after Baskin et al., "UNIQ", 2018, arXiv:1804.10969. Papers also print `n_in * n_out * b_w * b_a` and
-plain multiplications under this name; weft has this one definition.
+plain multiplications under this name; weft has this one definition. It is that of a dense layer; any other layer is
+taken as products and accumulations of the same kind, `log2 n_in` of those that are added to one result: at each
+position of a convolution, padding left out, and with a sparsity of 0 where two activations are multiplied. A weight
+that takes part in nothing that an output depends on counts as zero, whether it is or not.
 """
 
 from __future__ import annotations
@@ -13,7 +16,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from weft.cost._base import CostInput, Target, register, require
-from weft.cost._layers import DenseLayer, dense_layers, objection
+from weft.cost.products import Product
 from weft.types import Estimate, Quantity
 
 
@@ -55,19 +58,20 @@ class Bops:
     provides = ("bops",)
 
     def supports(self, design: CostInput) -> str | None:
-        return objection(design)
+        return design.objection
 
     def estimate(self, designs: Sequence[CostInput], target: Target) -> list[Estimate]:
         return [Estimate(quantities={"bops": self._count(design)}) for design in designs]
 
     def _count(self, design: CostInput) -> Quantity:
         require(self, design)
-        total = sum(_layer_bops(layer) for layer in dense_layers(design))
+        total = sum(map(product_bops, design.products))
         return Quantity(value=total, unit="bit operations", stage="predicted", source="BOPs, arXiv:2102.11289")
 
 
-def _layer_bops(layer: DenseLayer) -> float:
-    n_out, n_in = layer.kernel.shape
-    sparsity = 1.0 - np.count_nonzero(layer.kernel) / layer.kernel.size
-    widths = float(np.mean(layer.weight_width)), float(np.mean(layer.input_width))
-    return len(layer.input_width) * dense_bops(n_in, n_out, *widths, sparsity)
+def product_bops(product: Product) -> float:
+    """Count the bit operations of all products of two arrays."""
+    weighted = product.second.values is not None
+    sparsity = 1.0 - np.count_nonzero(product.used) / product.used.size if weighted else 0.0
+    widths = float(np.mean(product.second.width)), float(np.mean(product.first.width))
+    return product.count * dense_bops(1, 1, *widths, sparsity) + product.count * math.log2(product.form.fan_in)

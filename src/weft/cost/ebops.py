@@ -1,9 +1,11 @@
-"""EBOPs: for every product in the network, the width of its input times the width of its weight.
+"""EBOPs: for every product in the network, the width of its input times the width of its weight (or other factor).
 
 Source: Sun et al., "Gradient-based Automatic Mixed Precision Quantization for Neural Networks On-Chip", 2024,
 arXiv:2405.00645. The count here is of the weights as they are: from the highest to the lowest bit that is not zero, so
-that a pruned weight costs nothing and a power of two costs one. HGQ2's own number, which training minimises, takes the
-declared widths of the weights and adds those of the biases; `ebops_hgq` reads it. Both leave signs out.
+that a pruned weight costs nothing and a power of two costs one; and of what is alive: a product with a constant zero,
+or one that no output depends on, costs nothing (`weft.cost.products`). HGQ2's own number, which training minimises,
+takes the declared widths of the weights, dead or alive, and adds those of biases, sums and tables; `ebops_hgq` reads
+it. Both leave signs out.
 """
 
 from __future__ import annotations
@@ -12,13 +14,10 @@ from collections.abc import Sequence
 from typing import Any, cast
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from weft.cost._base import CostInput, Target, register, require
-from weft.cost._layers import dense_layers, objection
 from weft.types import Estimate, Quantity
-
-_MANTISSA_BITS = 53
 
 
 def dense_ebops(input_bits: ArrayLike, weight_bits: ArrayLike) -> float:
@@ -38,25 +37,6 @@ def dense_ebops(input_bits: ArrayLike, weight_bits: ArrayLike) -> float:
         60.0
     """
     return float(np.sum(np.asarray(weight_bits) * np.asarray(input_bits)[None, :]))
-
-
-def significant_bits(weights: ArrayLike) -> NDArray[np.int64]:
-    """Count the bits of each weight from its highest to its lowest one that is not zero; signs are left out.
-
-    Args:
-        weights: Weights, any shape, finite.
-
-    Returns:
-        Counts of the same shape: 0 for zero, 1 for a power of two, at most 53.
-
-    Example:
-        >>> significant_bits([0.0, -0.5, 0.75, 10.0])
-        array([0, 1, 2, 3])
-    """
-    mantissa, _ = np.frexp(np.abs(np.asarray(weights, dtype=np.float64)))
-    integers = np.ldexp(mantissa, _MANTISSA_BITS).astype(np.int64)  # the highest bit of all but zero is bit 52
-    _, lowest = np.frexp((integers & -integers).astype(np.float64))  # the lowest bit is bit `lowest - 1`
-    return np.where(integers == 0, 0, _MANTISSA_BITS + 1 - lowest.astype(np.int64))
 
 
 def ebops_hgq(model: Any) -> int:
@@ -81,16 +61,13 @@ class Ebops:
     provides = ("ebops",)
 
     def supports(self, design: CostInput) -> str | None:
-        return objection(design)
+        return design.objection
 
     def estimate(self, designs: Sequence[CostInput], target: Target) -> list[Estimate]:
         return [Estimate(quantities={"ebops": self._count(design)}) for design in designs]
 
     def _count(self, design: CostInput) -> Quantity:
         require(self, design)
-        total = 0.0
-        for layer in dense_layers(design):
-            weight_bits = np.minimum(significant_bits(layer.kernel), layer.weight_bits)
-            total += dense_ebops(layer.input_bits.sum(axis=0), weight_bits)
+        total = sum(product.ebops for product in design.products)
         source = "EBOPs of the weights' significant bits, arXiv:2405.00645"
         return Quantity(value=total, unit="bit operations", stage="predicted", source=source)

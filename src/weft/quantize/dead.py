@@ -17,7 +17,9 @@ import numpy as np
 from hgq.quantizer import Quantizer
 from keras.src.layers.convolutional.base_conv import BaseConv
 
+from weft.quantize.contraction import Einsum
 from weft.quantize.counterparts._base import array
+from weft.quantize.formats import bias_of, kernel_of, passes
 from weft.quantize.graph import Call, flow, graph_of
 from weft.quantize.operations import PIECEWISE, function_of, is_pure, is_quantized, kind_of, name_of
 
@@ -37,9 +39,48 @@ def remove_dead(model: keras.Model) -> int:
     Raises:
         UnsupportedError: The model's graph is not known.
     """
+    kernels: dict[int, _Linear] = {}
+    _follow(model, kernels)
+    return sum(linear.clean() for linear in kernels.values())
+
+
+@dataclass(frozen=True)
+class Followed:
+    """One call of one layer, and what is known of the values that it reads and makes; shapes without the batch axis.
+
+    Attributes:
+        call: The call.
+        alive: Where each tensor that it reads may differ from 0.
+        read: Where each tensor that it makes is read by somebody.
+        kernel: The kernel of a dense layer or convolution, as it multiplies; None for other layers.
+    """
+
+    call: Call
+    alive: list[np.ndarray]
+    read: list[np.ndarray]
+    kernel: np.ndarray | None
+
+
+def follow(model: keras.Model) -> list[Followed]:
+    """Return the calls of a model in order, nested ones too, with the zeros that go through it; it is not changed.
+
+    Raises:
+        UnsupportedError: The model's graph is not known.
+    """
+    return [
+        Followed(
+            link.call,
+            [value.alive for value in inputs],
+            [value.read for value in outputs],
+            link.linear.values if isinstance(link, _Multiplies) else None,
+        )
+        for link, inputs, outputs in _follow(model, {})
+    ]
+
+
+def _follow(model: keras.Model, kernels: dict[int, _Linear]) -> list[tuple[_Link, list[_Value], list[_Value]]]:
     graph = graph_of(model)
     tape: list[tuple[_Link, list[_Value], list[_Value]]] = []
-    kernels: dict[int, _Linear] = {}
 
     def visit(call: Call, inputs: list[_Value]) -> list[_Value]:
         link = _link(call, kernels)
@@ -56,7 +97,7 @@ def remove_dead(model: keras.Model) -> int:
             inputs, link.backward([v.alive for v in inputs], [v.read for v in outputs]), strict=True
         ):
             value.read |= read
-    return sum(linear.clean() for linear in kernels.values())
+    return tape
 
 
 @dataclass
@@ -169,7 +210,8 @@ class _Linear:
 
     def __init__(self, layer: Any) -> None:
         self.layer = layer
-        self.kernel, self.bias = array(layer.qkernel) != 0, None if layer.bias is None else array(layer.qbias)
+        self.values, self.bias = kernel_of(layer), bias_of(layer)
+        self.kernel = self.values != 0
         self.used = np.zeros(self.kernel.shape, bool)
         self.bias_used = None if self.bias is None else np.zeros(self.bias.shape, bool)
 
@@ -242,21 +284,16 @@ class _Einsum(_Multiplies):
     def __init__(self, call: Call, linear: _Linear) -> None:
         super().__init__(call, linear)
         equation = getattr(call.operation, "equation", "...a,ab->...b")
-        inputs, rest = equation.split(",")
-        kernel, outputs = rest.split("->")
-        spare = "".join(c for c in "ABCDEFGHIJKLMNOPQRSTUVWXYZ" if c not in equation)
-        ellipsis = spare[: len(call.outputs[0].shape) - len(outputs.replace("...", ""))]
-        self._in, self._out = inputs.replace("...", ellipsis), outputs.replace("...", ellipsis)
-        self._kernel = kernel
+        self._form = Einsum.of(equation, call.inputs[0].shape, linear.kernel.shape)
 
     def _reach(self, alive: np.ndarray, kernel: np.ndarray) -> np.ndarray:
-        return _einsum(f"{self._in},{self._kernel}->{self._out}", alive[None], kernel)[0]
+        return np.asarray(self._form.forward(alive, kernel) > 0)
 
     def _use(self, alive: np.ndarray, read: np.ndarray) -> np.ndarray:
-        return _einsum(f"{self._in},{self._out}->{self._kernel}", alive[None], read[None])
+        return np.asarray(self._form.weigh(alive, read) > 0)
 
     def _trace(self, read: np.ndarray, kernel: np.ndarray) -> np.ndarray:
-        return _einsum(f"{self._out},{self._kernel}->{self._in}", read[None], kernel)[0]
+        return np.asarray(self._form.back(kernel, read) > 0)
 
 
 class _Convolution(_Multiplies):
@@ -351,11 +388,7 @@ def _passes_all(layer: Any, i: int, shape: tuple[int, ...]) -> np.ndarray:
     if is_pure(layer) or not getattr(layer, "enable_iq", False):
         return np.ones(shape, bool)
     quantizer = layer.iq if isinstance(layer.iq, Quantizer) else layer.iq[i]
-    inside = quantizer.quantizer
-    if not hasattr(inside, "kif"):
-        return np.ones(shape, bool)
-    k, whole, fraction = (array(inside.bw_mapper.bw_to_x(bits, (1, *shape)))[0] for bits in inside.kif)
-    return k + whole + fraction > 0
+    return passes(quantizer, (1, *shape))[0]
 
 
 def _einsum(equation: str, *arrays: np.ndarray) -> np.ndarray:

@@ -39,7 +39,7 @@ def bits_of(path: Path) -> list[LayerBits]:
 
 
 def _bits(layer: object) -> LayerBits:
-    from weft.cost.ebops import significant_bits
+    from weft.cost.products import significant_bits
     from weft.ops import convert_to_numpy
 
     shape = tuple(layer.input.shape[1:])
