@@ -2,8 +2,8 @@
 
 This is the one module that knows alkaid (LGPL-3.0-or-later, a dependency that is imported and never copied). A graph
 is traced from a finalised Keras model, needs Keras no more once it is saved, and answers everything that hardware
-asks: outputs, look-up tables, pipeline stages, flip-flops, Verilog. Adders have two operands throughout:
-three-operand adders pay only where Vivado maps them, and Yosys is what judges weft's designs.
+asks: outputs, look-up tables, pipeline stages, flip-flops, Verilog or VHDL. Adders have two operands unless `RtlConfig`
+asks for three: those pay only where Vivado maps them, and Yosys is what judges weft's designs.
 """
 
 from __future__ import annotations
@@ -14,7 +14,8 @@ import math
 import shutil
 import tempfile
 import zlib
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
@@ -23,11 +24,12 @@ import numpy as np
 from alkaid.codegen import RTLModel
 from alkaid.trace.fixed_variable import FVariable
 from alkaid.trace.ops import quantize
-from alkaid.trace.passes import canon
+from alkaid.trace.passes import add_surrogate, canon, dead_code_elimin, fuse_ternary_adders
 from alkaid.trace.pipeline import to_pipeline
 from alkaid.types import CombLogic, JSONEncoder
 
 from weft import atomic
+from weft.config import RtlConfig, SolverConfig
 from weft.errors import ConfigError, DataError, RunError, ShapeError, UnsupportedError
 from weft.types import Quantity
 
@@ -38,7 +40,7 @@ SOURCE = f"alkaid {version('alkaid')}"
 """The source of every quantity that a graph gives."""
 
 TOP = "model"
-"""Name of the Verilog module on top; its ports are `clk`, `model_inp` and `model_out`."""
+"""Name of the module on top; its ports are `clk` (not without a pipeline), `model_inp` and `model_out`."""
 
 DELAY_UNITS_PER_NS = 1.0
 """How much of the compiler's delay fits into a nanosecond: one addition is about one unit, so a clock of 5 ns gets
@@ -57,6 +59,7 @@ FF_SPREAD = 0.20
 
 _PRODUCT, _TABLE = 7, 8
 _WIDEST_PORT, _WIDEST_VALUE = 52, 63
+_PIPELINED = RtlConfig()
 _TRACER_ERRORS = (AssertionError, AttributeError, LookupError, RuntimeError, TypeError, ValueError)
 
 
@@ -90,7 +93,8 @@ class Pipeline(NamedTuple):
         stages: Number of stages; input and output are registered too, so there are `stages + 1` ranks of registers.
         ff: Register bits of all ranks, a count.
         latency_cycles: Cycles from input register to output register, equal to `stages`. A value that is on the input
-            pins before a clock edge is on the output pins after `latency_cycles + 1` edges.
+            pins before a clock edge is on the output pins after `latency_cycles + 1` edges. A combinational design has
+            no stage and no register, and takes no cycle: its outputs follow its inputs.
         ii: Cycles between two inputs: always 1.
     """
 
@@ -107,19 +111,22 @@ class AdderGraph:
     Attributes:
         input_shape: Shape of one input, without the batch axis; ports number the features in C order.
         layers: Names of the layers whose outputs the graph can show, in order, and how many values each has.
+        rtl: How it is cut into stages and written; costs are those of that.
     """
 
     input_shape: tuple[int, ...]
     layers: dict[str, int]
     _logic: CombLogic = field(repr=False)
     _probe: CombLogic = field(repr=False)
+    rtl: RtlConfig = _PIPELINED
 
     @classmethod
-    def from_model(cls, model: keras.Model) -> Self:
+    def from_model(cls, model: keras.Model, rtl: RtlConfig = _PIPELINED) -> Self:
         """Trace a finalised model.
 
         Args:
             model: A functional Keras model of HGQ2 layers with frozen ranges, one input and one output.
+            rtl: How its sums become additions, and how the graph is cut into stages and written.
 
         Raises:
             UnsupportedError: The model holds something that has no exact fixed-point form; the message names the layer.
@@ -130,11 +137,12 @@ class AdderGraph:
         reason = objection(model)
         if reason is not None:
             raise UnsupportedError(f"cannot trace model '{model.name}' to an adder graph: {reason}")
+        options = _solver_options(rtl.solver)
         try:
             try:
-                traced = trace_model(model, framework="keras", dump=True)
+                traced = trace_model(model, solver_options=options, framework="keras", dump=True)
             except AssertionError:  # alkaid packs six one-bit inputs into a table, but not if one of them has a sign
-                plain = {"binary_lut": False}
+                plain = {**options, "binary_lut": False}
                 traced = trace_model(model, solver_options=plain, framework="keras", dump=True)
             inputs, outputs = np.ravel(traced["inputs"][0]), np.ravel(traced["final"][0])
             logic = trace(inputs, outputs)
@@ -153,7 +161,9 @@ class AdderGraph:
                 f"{layers}; use HGQ2 layers, whose first input quantiser wraps and rounds by TRN or RND, and give each "
                 "table an output quantiser"
             ) from error
-        graph = cls(tuple(model.inputs[0].shape[1:]), {name: value.size for name, value in taps.items()}, logic, probe)
+        graph = cls(
+            tuple(model.inputs[0].shape[1:]), {name: value.size for name, value in taps.items()}, logic, probe, rtl
+        )
         graph._check_widths()
         return graph
 
@@ -168,13 +178,19 @@ class AdderGraph:
             data = json.loads(gzip.decompress(Path(path).read_bytes()))
             extra = data["weft"]
             probe = CombLogic.from_dict(extra["probe"])
-            return cls(tuple(extra["input_shape"]), dict(extra["layers"]), CombLogic.from_dict(data), probe)
+            rtl = RtlConfig.model_validate(extra.get("rtl", {}))
+            return cls(tuple(extra["input_shape"]), dict(extra["layers"]), CombLogic.from_dict(data), probe, rtl)
         except (OSError, EOFError, zlib.error, ValueError, LookupError, AssertionError, TypeError) as error:
             raise RunError(f"cannot read the adder graph {path} ({error}); build the design again") from error
 
     def save(self, path: Path | str) -> None:
         """Write the graph as gzipped JSON, in alkaid's own format with weft's additions under the key `weft`."""
-        extra = {"input_shape": self.input_shape, "layers": self.layers, "probe": _document(self._probe)}
+        extra = {
+            "input_shape": self.input_shape,
+            "layers": self.layers,
+            "probe": _document(self._probe),
+            "rtl": self.rtl.model_dump(mode="json"),
+        }
         text = json.dumps({**_document(self._logic), "weft": extra}, cls=JSONEncoder, separators=(",", ":"))
         atomic.write_bytes(path, gzip.compress(text.encode(), mtime=0))
 
@@ -197,15 +213,31 @@ class AdderGraph:
         """Whether no output depends on any input."""
         return not self.input_kif.sum(axis=0).any() or not self.output_kif.sum(axis=0).any()
 
+    def written_as(self, rtl: RtlConfig) -> Self:
+        """Return the graph as it is cut and written by other rules; its solver's options stay those that it has."""
+        return replace(self, rtl=rtl.model_copy(update={"solver": self.rtl.solver}))
+
+    @cached_property
+    def _written(self) -> CombLogic:
+        """The graph with the adders that are written."""
+        if not self.rtl.ternary_adders:
+            return self._logic
+        return add_surrogate(dead_code_elimin(fuse_ternary_adders(self._logic)), _skip_op8_cost=True)
+
+    def _cut(self, clock_period_ns: float) -> dict[str, float]:
+        """Return how alkaid is to cut the graph: into a number of stages, or by the delay of one."""
+        delay = _delay_per_stage(clock_period_ns)
+        return {"latency_cutoff": delay} if self.rtl.stages is None else {"n_stages": self.rtl.stages}
+
     @property
     def lut(self) -> float:
         """Look-up tables by the compiler's own count."""
-        return self._logic.cost
+        return self._written.cost
 
     @property
     def delay_units(self) -> float:
         """Longest path from input to output, in the compiler's delay units."""
-        return float(self._logic.latency[1])
+        return float(self._written.latency[1])
 
     def predict(self, x: np.ndarray) -> np.ndarray:
         """Compute the outputs exactly as the hardware does.
@@ -235,14 +267,17 @@ class AdderGraph:
         Raises:
             ConfigError: The clock period is not positive.
         """
-        fsm = to_pipeline(self._logic, latency_cutoff=_delay_per_stage(clock_period_ns), verbose=False)
+        if not self.rtl.pipeline:
+            _delay_per_stage(clock_period_ns)
+            return Pipeline(0, 0, 0)
+        fsm = to_pipeline(self._written, **self._cut(clock_period_ns), verbose=False)
         stages = max(signal.schedule.bias for signal in fsm.out_signals) - 1
         return Pipeline(stages, sum(s.width for s in fsm.signals.values() if s.reg), stages)
 
     def cost(self, clock_period_ns: float) -> dict[str, Quantity]:
         """Return lut, ff, latency_cycles, latency_ns and ii_cycles of the pipelined design, all of stage `solver`."""
         pipeline = self.pipelined(clock_period_ns)
-        tables = sum(op.cost for op in self._logic.ops if op.opcode in (_PRODUCT, _TABLE))
+        tables = sum(op.cost for op in self._written.ops if op.opcode in (_PRODUCT, _TABLE))
         low = (1 - LUT_SPREAD) * (self.lut - tables + tables / TABLE_EXCESS)
         spread = f"interval: {LUT_SPREAD:.0%} around the count of adders, as found against Yosys 0.70, not fitted"
         if tables:
@@ -254,25 +289,39 @@ class AdderGraph:
             return Quantity(value=value, unit=unit, stage="solver", source=SOURCE, **more)
 
         cycles = pipeline.latency_cycles
+        latency = Quantity(
+            value=cycles * clock_period_ns,
+            unit="ns",
+            stage="solver",
+            source=f"{SOURCE}, times the {clock_period_ns:g} ns clock asked for",
+            reason="whether the part reaches this clock is not known before place and route",
+        )
+        if not self.rtl.pipeline:
+            latency = Quantity(
+                value=self.delay_units / DELAY_UNITS_PER_NS,
+                unit="ns",
+                stage="solver",
+                source=SOURCE,
+                reason=f"longest path, {DELAY_UNITS_PER_NS:g} of the compiler's delay units a nanosecond by choice; "
+                "a combinational design has no clock, and its delay is not known before place and route",
+            )
         return {
             "lut": count(self.lut, "count", low=low, high=(1 + LUT_SPREAD) * self.lut, reason=spread),
             "ff": count(pipeline.ff, "count", low=(1 - FF_SPREAD) * pipeline.ff, high=pipeline.ff),
-            "latency_cycles": count(cycles, "cycles", reason="from input register to output register"),
-            "latency_ns": Quantity(
-                value=cycles * clock_period_ns,
-                unit="ns",
-                stage="solver",
-                source=f"{SOURCE}, times the {clock_period_ns:g} ns clock asked for",
-                reason="whether the part reaches this clock is not known before place and route",
+            "latency_cycles": count(
+                cycles,
+                "cycles",
+                reason="from input register to output register" if self.rtl.pipeline else "combinational: no register",
             ),
+            "latency_ns": latency,
             "ii_cycles": count(pipeline.ii, "cycles"),
         }
 
-    def write_verilog(self, directory: Path | str, part: str, clock_period_ns: float) -> Pipeline:
-        """Write the Verilog project of the pipelined design, in place of what `directory` held.
+    def write(self, directory: Path | str, part: str, clock_period_ns: float) -> Pipeline:
+        """Write the project of the design as `rtl` says, in place of what `directory` held.
 
-        The project is alkaid's: Verilog under `src/`, its library modules under `src/static/`, and scripts for Vivado
-        and Quartus.
+        The project is alkaid's: Verilog or VHDL under `src/`, its library modules under `src/static/`, and scripts for
+        Vivado and Quartus.
 
         Raises:
             UnsupportedError: Every output is constant, so that there is no logic to write.
@@ -280,27 +329,29 @@ class AdderGraph:
         """
         if self.is_constant:
             raise UnsupportedError(
-                "cannot write Verilog: no output depends on any input, since the network was pruned or quantised to "
-                "nothing; choose a larger design, or compress less"
+                "cannot write Verilog or VHDL: no output depends on any input, since the network was pruned or "
+                "quantised to nothing; choose a larger design, or compress less"
             )
         directory = Path(directory)
-        if directory.exists() and any(directory.iterdir()) and not (directory / "src" / f"{TOP}.v").exists():
+        project_is_there = any((directory / "src" / f"{TOP}.{end}").exists() for end in ("v", "vhd"))
+        if directory.exists() and any(directory.iterdir()) and not project_is_there:
             raise RunError(
-                f"will not write a Verilog project over {directory}, which holds other files; name another directory"
+                f"will not write an RTL project over {directory}, which holds other files; name another directory"
             )
         directory.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=f".{directory.name}.", dir=directory.parent) as scratch:
             project = Path(scratch) / "project"
             RTLModel(
-                self._logic,
+                self._written,
                 project,
                 TOP,
-                latency_cutoff=_delay_per_stage(clock_period_ns),
+                flavor=self.rtl.language,
+                **(self._cut(clock_period_ns) if self.rtl.pipeline else {}),
                 print_latency=False,
                 part_name=part,
                 clock_period=clock_period_ns,
-                ternary_fuse=False,
-            ).write()
+                ternary_fuse=False,  # `_written` has them, where they are wanted
+            ).write(no_shreg=not self.rtl.shift_registers)
             if directory.exists():
                 shutil.rmtree(directory)
             project.rename(directory)
@@ -378,6 +429,18 @@ def _document(logic: CombLogic) -> dict[str, Any]:
     from alkaid.types import ALIR_SPEC_VERSION
 
     return {"model": logic, "meta": "ALIRModel", "spec_version": ALIR_SPEC_VERSION}
+
+
+def _solver_options(solver: SolverConfig) -> dict[str, Any]:
+    """Return alkaid's options; it takes -1 for a depth without limit, and -2 for the depth that it likes best."""
+    split = {"best": (-2, True), "none": (-1, False)}
+    depth, try_all = split.get(solver.decompose, (solver.decompose, False))
+    return {
+        "method0": "dummy" if solver.sharing == "none" else solver.sharing,
+        "hard_dc": -1 if solver.extra_depth is None else solver.extra_depth,
+        "decompose_dc": depth,
+        "search_all_decompose_dc": try_all,
+    }
 
 
 def _delay_per_stage(clock_period_ns: float) -> float:

@@ -113,7 +113,7 @@ def test_a_damaged_file_is_named(graph, tmp_path, damage):
 
 def test_registers_and_stages_are_those_of_the_project_that_is_written(graph, tmp_path):
     for clock in (1.0, 2.0, 5.0, 100.0):
-        pipeline = graph.write_verilog(tmp_path / "project", PART, clock)
+        pipeline = graph.write(tmp_path / "project", PART, clock)
         metadata = json.loads((tmp_path / "project" / "metadata.json").read_text())
         assert (pipeline.ff, pipeline.latency_cycles) == (metadata["reg_bits"], metadata["latency"])
         assert pipeline == graph.pipelined(clock) and pipeline.stages == pipeline.latency_cycles and pipeline.ii == 1
@@ -156,7 +156,7 @@ def test_a_network_pruned_to_nothing_costs_nothing_and_has_no_verilog(pruned, tm
     assert graph.is_constant and graph.cost(5.0)["lut"].value == 0
     assert verify(model, graph, None, samples(64, 4)).status == "exact"
     with pytest.raises(UnsupportedError, match=r"no output depends on any input, .*compress less"):
-        graph.write_verilog(tmp_path / "project", PART, 5.0)
+        graph.write(tmp_path / "project", PART, 5.0)
 
 
 @pytest.mark.parametrize("what", ["one output", "one input"])
@@ -220,15 +220,15 @@ def test_designs_beyond_exact_arithmetic_are_refused():
 
 def test_no_other_files_are_overwritten(graph, tmp_path):
     (tmp_path / "thesis.tex").write_text("years of work")
-    with pytest.raises(RunError, match=r"will not write a Verilog project over .*holds other files"):
-        graph.write_verilog(tmp_path, PART, 5.0)
+    with pytest.raises(RunError, match=r"will not write an RTL project over .*holds other files"):
+        graph.write(tmp_path, PART, 5.0)
     assert (tmp_path / "thesis.tex").exists()
 
 
 def test_a_project_is_replaced_whole(graph, tmp_path):
-    graph.write_verilog(tmp_path / "project", PART, 1.0)
+    graph.write(tmp_path / "project", PART, 1.0)
     many = len(list((tmp_path / "project" / "src").glob("logic*.v")))
-    graph.write_verilog(tmp_path / "project", PART, 100.0)
+    graph.write(tmp_path / "project", PART, 100.0)
     assert many > 1 and len(list((tmp_path / "project" / "src").glob("logic*.v"))) == 1
     assert [p.name for p in tmp_path.iterdir()] == ["project"]
 

@@ -72,7 +72,7 @@ def test_a_project_opens_as_it_was_written(small):
 
 
 def test_a_directory_without_a_project_is_named(tmp_path):
-    with pytest.raises(RunError, match=r"cannot open the Verilog project .*build the design again"):
+    with pytest.raises(RunError, match=r"cannot open the RTL project .*build the design again"):
         Project.open(tmp_path)
     (tmp_path / "project.json").write_text('{"schema": 99}')
     with pytest.raises(RunError, match=r"its schema is 99, this weft reads 1"):

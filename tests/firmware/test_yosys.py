@@ -101,7 +101,7 @@ def test_a_missing_yosys_is_named_with_its_cure(monkeypatch, tmp_path):
 
 
 def test_a_directory_without_a_project_is_refused(tmp_path):
-    with pytest.raises(RunError, match=r"cannot open the Verilog project"):
+    with pytest.raises(RunError, match=r"cannot open the RTL project"):
         synthesise(tmp_path, PART)
 
 

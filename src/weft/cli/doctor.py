@@ -64,6 +64,7 @@ _PACKAGES = (
 )
 _PROGRAMS = (
     Part("g++", "core", "building the RTL simulation", "all but weft verify", "apt install g++"),
+    Part("ghdl", "extra", "simulating and synthesising VHDL", "Verilog; VHDL is not checked", "apt install ghdl"),
     Part("vivado", "vendor", "routed numbers on AMD parts", "synthesis by Yosys", "source settings64.sh of Vivado"),
     Part("vitis-run", "vendor", "HLS synthesis", "Verilog by adder graphs", "source settings64.sh of Vitis"),
     Part("chromium", "extra", "tests of the report", "the report itself needs no browser", "apt install chromium"),

