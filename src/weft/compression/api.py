@@ -20,7 +20,7 @@ from pydantic import ValidationError
 
 from weft.config import CompressConfig, FixedCompression, HgqCompression
 from weft.config.stages import StagesConfig
-from weft.errors import ConfigError, DataError
+from weft.errors import ConfigError
 from weft.section import Section
 from weft.types import Progress, Task, no_progress
 
@@ -78,10 +78,17 @@ def compress(model: keras.Model, recipe: Recipe = "hgq", x: np.ndarray | None = 
     Raises:
         ConfigError: The recipe is not valid.
         UnsupportedError: The model holds a layer that cannot be quantised; the message names all of them.
+        DataError: A weight or a row is no finite number.
+        ShapeError: The rows do not fit the model's inputs, or a kernel does not fit the pruning method.
     """
     from weft.compression.network import Network
+    from weft.quantize.given import check_weights, checked_rows
+    from weft.quantize.graph import graph_of
 
     config = read(recipe)
+    graph_of(model)
+    check_weights(model)
+    x = None if x is None else checked_rows(model, x)
     made = Network.of_model(model).prepared(config).build_for(config, numbers(config), 0)
     if x is not None:
         from weft.compression.stages import find_ranges
@@ -141,23 +148,33 @@ def fit(
 
     Raises:
         ConfigError: The recipe is not valid, or the model was not made by `compress`.
+        DataError: There are too few rows, a value is no finite number, or a label is none of the model's classes.
+        ShapeError: Rows or targets do not fit the model.
+        UnsupportedError: The model has several inputs or outputs, which only Keras' `fit` trains.
         TrainingError: A loss or weight is no longer finite.
     """
     from weft.compression import hgq
+    from weft.compression.material import check_call, material
     from weft.compression.stages import EngineStages
     from weft.compression.training import prepare, staged_rate
+    from weft.quantize.kernels import kernels
 
-    if recipe is None and not hasattr(model, "weft_recipe"):
-        raise ConfigError(f"'{model.name}' has no recipe: make it with weft.compress, or give fit a recipe")
-    config = model.weft_recipe if recipe is None else read(recipe)
+    check_call(model, task, seed, directory)
     if not model.trainable_variables:
         raise ConfigError(
             f"'{model.name}' has no trainable variable: a finalised model cannot be trained; train the one it came from"
         )
-    material = _material(data, validation, task, seed)
+    if recipe is None and not hasattr(model, "weft_recipe"):
+        raise ConfigError(f"'{model.name}' has no recipe: make it with weft.compress, or give fit a recipe")
+    config = model.weft_recipe if recipe is None else read(recipe)
+    if not kernels(model):
+        raise ConfigError(f"'{model.name}' is a float model: make a quantised one with weft.compress, and fit that")
+    if teacher is not None and config.distil is None:
+        raise ConfigError("fit was given a teacher, and the recipe has no section distil to use it; add one")
+    rows = material(model, data, validation, task, seed)
     if config.distil is not None:
-        material = replace(material, teacher=lambda: _teacher(model, config, teacher))
-    training = prepare(model, material, config, config.learning_rate)
+        rows = replace(rows, teacher=lambda: _teacher(model, config, teacher))
+    training = prepare(model, rows, config, config.learning_rate)
     learns_bits = isinstance(config, HgqCompression)
     main = hgq.before_finetuning(config) if learns_bits else config
     stages = training.stages(main)
@@ -235,21 +252,3 @@ def _teacher(model: keras.Model, config: StagesConfig, given: Any) -> Any:
             "teacher=..., or set distil.teacher to a .keras file"
         )
     return model.weft_teacher()
-
-
-def _material(data: Any, validation: Any, task: Task, seed: int) -> Any:
-    from weft.compression.training import Material
-    from weft.data import Dataset, Split
-
-    if isinstance(data, Dataset):
-        return Material.of(data)
-    x, y = (np.asarray(a) for a in data)
-    if len(x) != len(y):
-        raise DataError(f"fit was given {len(x)} rows of x and {len(y)} of y; there must be one y for each x")
-    if validation is None:
-        order = np.random.default_rng(seed).permutation(len(x))
-        held = max(len(x) // 5, 1)
-        validation = (x[order[:held]], y[order[:held]])
-        x, y = x[order[held:]], y[order[held:]]
-    splits = (Split(x.astype(np.float32), y), Split(np.asarray(validation[0], np.float32), np.asarray(validation[1])))
-    return Material(splits, task)

@@ -10,7 +10,8 @@ from pydantic import BeforeValidator, Field, Tag, model_validator
 
 from weft.config.document import parse
 from weft.config.fitcompress import FitCompressConfig
-from weft.config.space import Bits, Granularity, Positive
+from weft.config.numbers import IntegerBits
+from weft.config.space import Bits, Granularity, Positive, StartBits
 from weft.config.stages import RecipeConfig, StagesConfig
 from weft.config.training import CosineSchedule, Loss, Metric, Schedule
 from weft.section import Section, by_shape, did_you_mean, refuse, with_default_tag
@@ -70,7 +71,7 @@ class HgqCompression(StagesConfig):
         default=None, description="Control beta so that this size is reached; beta is then only where it starts."
     )
     gamma: float = Field(default=1e-8, ge=0, description="Weight of the sum of all widths in the loss, >= 0.")
-    bits0: Bits = Field(default=6, description="Width that each weight starts with, in bits.")
+    bits0: StartBits = Field(default=6, description="Width that each weight starts with, in bits.")
     finetune_epochs: int = Field(
         default=20,
         ge=0,
@@ -102,7 +103,7 @@ class Precision(Section):
     """A fixed-point format, as `ap_fixed<total_bits, integer_bits>`: the sign counts in both."""
 
     total_bits: Bits = Field(description="Width with the sign, in bits.")
-    integer_bits: int | Literal["auto"] = Field(
+    integer_bits: IntegerBits | Literal["auto"] = Field(
         default="auto",
         description="Bits left of the binary point, with the sign, may be < 0; auto fits the data.",
     )

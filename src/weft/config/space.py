@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Discriminator, Field, Tag, model_validator
 
 from weft.config.choice import Choice, one_of
+from weft.config.numbers import IntegerBits
 from weft.section import Section, refuse, shape_of, with_default_tag
 
 Activation = Literal["relu", "tanh", "sigmoid", "leaky_relu", "none"]
@@ -14,7 +15,8 @@ Normalization = Literal["none", "batch"]
 Granularity = Literal["tensor", "channel", "weight"]
 
 Count = Annotated[int, Field(ge=1)]
-Bits = Annotated[int, Field(ge=1, le=32)]
+Bits = Annotated[int, Field(ge=1, le=24)]
+StartBits = Annotated[int, Field(ge=1, le=12)]
 Positive = Annotated[float, Field(gt=0)]
 NonNegative = Annotated[float, Field(ge=0)]
 Rate = Annotated[float, Field(ge=0, lt=1)]
@@ -83,7 +85,7 @@ class FloatQuantization(Section):
     """Training in floating point; costs are counted as if every number had `cost_bits`."""
 
     mode: Literal["float"] = Field(default="float", description="How weights and activations are represented.")
-    cost_bits: Bits = Field(default=8, description="Width that the cost models assume, in bits.")
+    cost_bits: int = Field(default=8, ge=2, le=24, description="Width that the cost models assume, in bits.")
 
 
 class FixedQuantization(Section):
@@ -93,7 +95,7 @@ class FixedQuantization(Section):
     total_bits: Choice[Bits] = Field(
         default=one_of(8), description="Width of weights and activations with the sign, in bits."
     )
-    integer_bits: int | Literal["auto"] = Field(
+    integer_bits: IntegerBits | Literal["auto"] = Field(
         default="auto",
         description="Bits left of the binary point, with the sign, may be < 0; auto fits the data.",
     )
@@ -123,7 +125,7 @@ class HgqQuantization(Section):
 
     mode: Literal["hgq"] = Field(default="hgq", description="How weights and activations are represented.")
     beta: Choice[Positive] = Field(default=one_of(1e-5), description="Weight of the EBOPs in the loss, > 0.")
-    bits0: Bits = Field(default=8, description="Width that each weight starts with, in bits.")
+    bits0: StartBits = Field(default=8, description="Width that each weight starts with, in bits.")
 
 
 _Quantization = Annotated[FloatQuantization | FixedQuantization | HgqQuantization, Field(discriminator="mode")]

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from weft.errors import DataError, ShapeError
+from weft.quantize.given import checked_rows
 
 if TYPE_CHECKING:
     import keras
@@ -32,18 +32,14 @@ def calibrate(model: keras.Model, x: Any) -> None:
         x: Rows (n, ...) float32, or a list or dictionary of such arrays, one for each input.
 
     Raises:
-        DataError: There are no rows.
-        ShapeError: The inputs differ in their number of rows.
+        DataError: There are no rows, or a value is no finite number.
+        ShapeError: The rows do not fit the inputs, or these differ in their number of rows.
     """
     from keras import tree
 
-    arrays = [np.asarray(one) for one in tree.flatten(x)]
-    counts = sorted({len(one) for one in arrays})
-    if len(counts) > 1:
-        raise ShapeError(f"calibration needs as many rows of every input; got {', '.join(map(str, counts))}")
-    if not counts or counts[0] == 0:
-        raise DataError("calibration needs at least one row, and got none")
-    n = counts[0]
+    x = checked_rows(model, x, "calibration")
+    arrays = tree.flatten(x)
+    n = len(arrays[0])
     batches = [tree.pack_sequence_as(x, [one[start : start + _ROWS] for one in arrays]) for start in range(0, n, _ROWS)]
     quantizers = list(_following(model))
     for quantizer, _ in quantizers:

@@ -7,6 +7,7 @@ found before anything is built.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -14,12 +15,12 @@ import keras
 from hgq.quantizer import Quantizer
 
 from weft.config.numbers import FixedNumbers, FloatNumbers, HgqNumbers, LayerSettings
-from weft.errors import ShapeError, UnsupportedError
+from weft.errors import NoEffectWarning, ShapeError, UnsupportedError
 from weft.prune import Method
 from weft.quantize.counterparts import Kit, Made, copied, why_missing, with_method
 from weft.quantize.graph import Call, graph_of, rebuild
 from weft.quantize.operations import is_pure, is_quantized, kind_of
-from weft.quantize.selection import method_for, settings_of, warn_of_unmatched
+from weft.quantize.selection import matches, method_for, settings_of, warn_of_unmatched
 from weft.quantize.survey import Survey, Use
 
 
@@ -140,7 +141,17 @@ class _Plan:
     def warn(self, layers: Mapping[str, LayerSettings], method: Method | None, keep: Sequence[str]) -> None:
         """Warn of patterns that mean no layer."""
         uses = self._survey.uses.values()
-        warn_of_unmatched(layers, [use.place for use in uses if use.replaced], "layers", stacklevel=3)
+        warn_of_unmatched(layers, [use.place for use in uses if use.parts], "layers", stacklevel=3)
+        for pattern, settings in layers.items():
+            meant = [use for use in uses if use.parts and matches(pattern, use.place)]
+            for part in settings.model_dump(exclude_defaults=True) if meant else ():
+                if not any(part in use.parts for use in meant):
+                    some = ", ".join(f"{use.place} ({type(use.operation).__name__})" for use in meant[:3])
+                    warnings.warn(
+                        f"'{pattern}' in layers sets {part}, which means nothing for {some}; leave it out",
+                        NoEffectWarning,
+                        stacklevel=3,
+                    )
         warn_of_unmatched(keep, [use.place for use in uses], "keep", stacklevel=3)
         if method is not None:
             prunable = [use.place for use in uses if use.prunable]

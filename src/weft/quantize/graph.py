@@ -69,6 +69,10 @@ def graph_of(model: Any, place: str = "") -> Functional:
         return model._functional
     if isinstance(model, Functional):
         return model
+    if not isinstance(model, keras.Model):
+        raise UnsupportedError(
+            f"expected a Keras model, and got a {type(model).__name__}; read a file with keras.models.load_model first"
+        )
     raise UnsupportedError(
         f"'{place or model.name}' is a {type(model).__name__}, whose graph is hidden in its call function; write the "
         "model as keras.Sequential or with the functional API, keras.Model(inputs, outputs)"

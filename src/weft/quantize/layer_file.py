@@ -46,8 +46,7 @@ def layers_to_yaml(model: Any) -> str:
             shapes = [str(axes.shape) for axes in use.rule.kernels(use.operation)]
             note = type(use.operation).__name__ + (f", kernel {' and '.join(shapes)}" if shapes else "")
             note += f", with {use.fused.name} ({type(use.fused).__name__})" if use.fused is not None else ""
-            parts = _parts(use.operation, use.rule)
-            lines = [f"  {part}: {_UNCHANGED.get(part, '{}')}" for part in _ORDER if part in parts]
+            lines = [f"  {part}: {_UNCHANGED.get(part, '{}')}" for part in _ORDER if part in use.parts]
             blocks.append("\n".join([f"{_quoted(use.place)}:  # {note}", *lines]))
     fields = QuantizerSettings.model_fields.items()
     keys = "\n".join(f"#   {name}: {field.description}" for name, field in fields)
@@ -56,20 +55,6 @@ def layers_to_yaml(model: Any) -> str:
 
 _ORDER = tuple(LayerSettings.model_fields)
 _UNCHANGED = {"output": "null", "prune": "null", "hard": "false", "multiplier": "false"}
-
-
-def _parts(layer: Any, rule: Any) -> set[str]:
-    """Return the settings that mean something for a layer with the function that it ends with."""
-    from weft.quantize.operations import PIECEWISE, function_of, name_of
-
-    function, parts = function_of(layer), set(rule.parts)
-    if function != "relu":
-        parts.discard("multiplier")
-    if function not in ("tanh", "sigmoid"):
-        parts.discard("hard")
-    if function in PIECEWISE and name_of(layer) not in ("MultiHeadAttention", "SimpleRNN", "GRU"):
-        parts.discard("table")
-    return parts
 
 
 def layers_from_yaml(source: Path | str) -> dict[str, LayerSettings]:

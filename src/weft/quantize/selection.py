@@ -60,6 +60,10 @@ def method_for(method: Method | None, settings: LayerSettings, place: str) -> Me
         return None
     if isinstance(prune, dict):
         return _changed(method, prune, place)
+    if prune and method is None:
+        raise ConfigError(
+            f"layer '{place}' is to be pruned (prune: true), but the network has no pruning method; give one in prune"
+        )
     if method is None or prune:
         return method
     chosen = any(matches(pattern, place) for pattern in method.only)
@@ -74,7 +78,7 @@ def _changed(method: Method | None, prune: Mapping[str, Any], place: str) -> Met
             "name one here with method"
         )
     try:
-        kind = method_of(name)
+        kind = method_of(str(name))
         base = method.model_dump(exclude_unset=True) if method is not None and method.method == name else {}
         values = {**base, **prune, "method": name}
         return kind.model_validate(values)

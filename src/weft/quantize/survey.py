@@ -8,7 +8,16 @@ from typing import Any
 
 from weft.quantize.counterparts import Read, Rule, can_fuse, rule_of
 from weft.quantize.graph import Call, calls, flow, graph_of, graphs
-from weft.quantize.operations import function_of, is_keras, is_nonnegative, is_pure, is_quantized, kind_of
+from weft.quantize.operations import (
+    PIECEWISE,
+    function_of,
+    is_keras,
+    is_nonnegative,
+    is_pure,
+    is_quantized,
+    kind_of,
+    name_of,
+)
 from weft.quantize.selection import matches
 
 
@@ -48,6 +57,22 @@ class Use:
     def replaced(self) -> bool:
         """Whether a quantised layer takes its place."""
         return self.rule is not None and not (self.kept or self.is_fused or is_quantized(self.operation))
+
+    @property
+    def parts(self) -> set[str]:
+        """The settings that mean something for it, with the function that it ends with."""
+        if self.rule is None or self.kept or self.is_fused:
+            return set()
+        if is_quantized(self.operation):
+            return {"prune"} & set(self.rule.parts)
+        function, parts = function_of(self.operation), set(self.rule.parts)
+        if function != "relu":
+            parts.discard("multiplier")
+        if function not in ("tanh", "sigmoid"):
+            parts.discard("hard")
+        if function in PIECEWISE and name_of(self.operation) not in ("MultiHeadAttention", "SimpleRNN", "GRU"):
+            parts.discard("table")
+        return parts
 
     @property
     def prunable(self) -> bool:
