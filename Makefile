@@ -5,7 +5,7 @@ BIN     = $(VENV)/bin
 STAMP   = $(VENV)/.weft-installed
 DEV     = $(VENV)/.weft-dev-installed
 
-.PHONY: demo test test-all test-backends lint benchmarks clean browser
+.PHONY: demo test test-all test-nightly test-backends lint benchmarks clean browser
 
 # The environment: everything `weft` needs is on PyPI; no vendor tool, no licence. For the tests of other backends it is
 # the CPU build of PyTorch: 2.13.0 asked for by name, a plain `torch` brings CUDA along.
@@ -37,6 +37,10 @@ test-all: $(DEV) browser
 	KERAS_BACKEND=torch $(BIN)/python -m pytest -n 2 --dist loadfile -m "backends and not gpu and not vendor"
 	$(BIN)/python -m pip install --quiet tensorflow-cpu
 	KERAS_BACKEND=tensorflow $(BIN)/python -m pytest -n 2 --dist loadfile -m "backends and not gpu and not vendor"
+
+# 5 000 random designs, others every time, down to RTL; hours.
+test-nightly: $(DEV)
+	WEFT_RANDOM_DESIGNS=5000 $(BIN)/python -m pytest --timeout=28800 tests/firmware/test_random_designs.py
 
 # What must hold on every Keras backend, under PyTorch.
 test-backends: $(DEV)

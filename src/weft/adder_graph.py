@@ -57,7 +57,7 @@ TABLE_EXCESS = 2.6
 FF_SPREAD = 0.20
 """Synthesis found up to 14 % fewer flip-flops than register bits, since equal and constant bits merge."""
 
-_PRODUCT, _TABLE = 7, 8
+_CHOICE, _PRODUCT, _TABLE = 6, 7, 8
 _WIDEST_PORT, _WIDEST_VALUE = 52, 63
 _PIPELINED = RtlConfig()
 _TRACER_ERRORS = (AssertionError, AttributeError, LookupError, RuntimeError, TypeError, ValueError)
@@ -84,6 +84,77 @@ def _quantize_constants_exactly(
 
 
 FVariable.quantize = _quantize_constants_exactly
+
+
+class Step(NamedTuple):
+    """One operation of a graph on fixed-point numbers, in words; its result has the format KIF(k, i, f).
+
+    Attributes:
+        kind: `input` (number `data[0]`), `constant` (the code `data[0]`), `negative`, `add` and `subtract` (the second
+            operand times 2^data[0]), `sum` (operands times +-2^shift; `data` is sign, shift in turn), `offset` (plus
+            data[0] * 2^-data[1]), `relu`, `quantize` (the operand times 2^data[0], wrapped and truncated), `choose`
+            (the third operand's top bit chooses the first, else the second times 2^data[0]), `multiply`, `table`
+            (`data` are the codes of its results, from the operand's least value on), `not`, `any`, `all`, `and`, `or`,
+            `xor` (the second operand times 2^data[0]).
+        operands: Numbers of earlier steps.
+        data: See `kind`.
+        kif: Format of the result.
+        least: The least code of the result.
+    """
+
+    kind: str
+    operands: tuple[int, ...]
+    data: tuple[int, ...]
+    kif: tuple[int, int, int]
+    least: int
+
+
+_KINDS = {-2: "negative", -1: "input", 0: "add", 1: "subtract", 2: "relu", 3: "quantize", 4: "offset", 5: "constant",
+          6: "choose", 7: "multiply", 8: "table", 11: "sum"}  # fmt: skip
+_BITWISE = {9: ("not", "any", "all"), 10: ("and", "or", "xor")}
+
+
+_exec_op = CombLogic.exec_op
+
+
+def _greatest(self: FVariable, other: Any) -> Any:
+    """Return the greater of two; alkaid asks the top bit of their difference, no sign if it is always or never < 0."""
+    known = _order(self, other)
+    return _max_of(self, other) if known is None else self if known > 0 else other
+
+
+def _least(self: FVariable, other: Any) -> Any:
+    """Return the lesser of two; for alkaid's way see `_greatest`."""
+    known = _order(self, other)
+    return _min_of(self, other) if known is None else other if known > 0 else self
+
+
+def _order(a: FVariable, b: Any) -> int | None:
+    """Return 1 if a >= b always, -1 if a <= b always, else None."""
+    if not isinstance(b, FVariable):
+        return None
+    difference = a - b
+    return 1 if difference.low >= 0 else -1 if difference.high <= 0 else None
+
+
+def _exec_op_by_the_same_bit(self: CombLogic, op: Any, buf: Any, inp: Any) -> Any:
+    """Compute one operation; a choice goes by the bit that it was written for, also where that is known in a new trace.
+
+    alkaid traces its graphs anew and takes the top bit of what it then knows of a key, of fewer bits or without a sign.
+    """
+    if op.opcode == _CHOICE and isinstance(buf[op.addr[2]], FVariable):
+        was, key = self.ops[op.addr[2]].qint, buf[op.addr[2]]
+        if key.high < 0:
+            return buf[op.addr[0]]
+        first = 0.0 if was.min < 0 else 2.0 ** (was.kif.integers - 1)  # the bit is set below 0, or from here on
+        if key.low >= 0 and (was.min < 0 or key.high < first):
+            return buf[op.addr[1]] * 2.0 ** op.data[0]
+    return _exec_op(self, op, buf, inp)
+
+
+_max_of, _min_of = FVariable.max_of, FVariable.min_of
+FVariable.max_of, FVariable.min_of = _greatest, _least
+CombLogic.exec_op = _exec_op_by_the_same_bit
 
 
 class Pipeline(NamedTuple):
@@ -254,6 +325,21 @@ class AdderGraph:
             DataError: x holds NaN or infinity.
         """
         return self._logic.predict(self._on_port(x), n_threads=1)
+
+    def steps(self) -> tuple[list[Step], list[tuple[int, int, bool]]]:
+        """Return the graph's operations in order, and its outputs: (number of a step, shift to the left, negated)."""
+        logic, found = self._logic, []
+        for op in logic.ops:
+            k, i, f = (int(part) for part in op.qint.kif)
+            data = tuple(int(value) for value in op.data)
+            kind = _KINDS.get(op.opcode) or _BITWISE[op.opcode][data[-1]]
+            if kind == "table":
+                values = logic.lookup_tables[data[0]].float_table
+                data = tuple(int(code) for code in np.ldexp(np.asarray(values, dtype=np.float64), f))
+            if kind == "constant":
+                data = (round(math.ldexp(data[0] * op.qint.step, f)),)
+            found.append(Step(kind, tuple(op.addr), data, (k, i, f), round(math.ldexp(op.qint.min, f))))
+        return found, list(zip(logic.out_idxs, logic.out_shifts, map(bool, logic.out_negs), strict=True))
 
     def layer_outputs(self, x: np.ndarray) -> dict[str, np.ndarray]:
         """Return what each layer of the traced model puts out, (n, size) float64, in the order of the layers."""

@@ -29,6 +29,8 @@ def test_a_model_is_verified_on_random_inputs_or_on_given_ones(model):
     found = json.loads(weft("verify", model.parent, "--data", model.parent / "x.npy", "--json").stdout)
     assert found["inputs"]["real"] == 200 and found["mismatches"] == 0
     assert found["levels"] == ["keras", "adder_graph", "rtl"]
+    assert json.loads((model.parent / "verification.json").read_text()) == found
+    assert json.loads((model.parent / "model.verification.json").read_text())["inputs"]["real"] == 300
 
 
 def test_what_cannot_be_verified_is_named(tmp_path, model):
@@ -41,3 +43,33 @@ def test_what_cannot_be_verified_is_named(tmp_path, model):
     np.save(tmp_path / "wrong.npy", np.zeros((4, 7)))
     done = weft("verify", model, "--data", tmp_path / "wrong.npy")
     assert "verification takes inputs of shape (n, 3); got (4, 7)" in done.stderr
+
+
+def test_a_design_is_checked_as_it_lies_there_and_the_result_is_written(model, tmp_path):
+    """Its own firmware, tampered with, and its own model, changed after the build."""
+    import shutil
+
+    from weft.adder_graph import AdderGraph
+    from weft.firmware import emit
+    from weft.quantize.files import read_model
+
+    design = tmp_path / "design"
+    design.mkdir()
+    shutil.copy(model, design / "model.keras")
+    graph = AdderGraph.from_model(read_model(model))
+    graph.save(design / "graph.json.gz")
+    emit(graph, design / "firmware", "xc7z020", 2.0)
+    options = ("--samples", "50", "--exhaustive-bits", "0")
+    done = weft("verify", design, *options)
+    assert done.returncode == 0, done.stderr
+    assert "largest" in done.stdout and "keras – adder_graph" in done.stdout and "KIF(" in done.stdout
+    found = json.loads((design / "verification.json").read_text())
+    assert found["status"] == "exact" and found["overflows"] and "bit for bit" in found["sentence"]
+    source = design / "firmware" / "src" / "model.v"
+    text = source.read_text()
+    source.write_text(text.replace("model_out[0:0] <= ", "model_out[0:0] <= ~"))
+    assert source.read_text() != text
+    done = weft("verify", design, *options)
+    assert done.returncode == 4 and "adder_graph and rtl differ in" in done.stderr
+    assert "look into verilator.log" in done.stderr.replace("\n", " ")
+    assert json.loads((design / "verification.json").read_text())["status"] == "mismatch"

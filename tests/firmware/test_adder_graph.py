@@ -265,6 +265,31 @@ def test_what_alkaid_gets_wrong_is_right_here(case):
     assert verify(model, graph, None, x).status == "exact"
 
 
+@pytest.mark.parametrize("order", [(0, 1), (1, 0)])
+@pytest.mark.parametrize("kind", ["QMaximum", "QMinimum"])
+def test_the_extreme_of_two_numbers_whose_order_is_known_is_right(kind, order):
+    """alkaid 0.8.2 takes the top bit of x + 1 - x for a sign."""
+    import hgq.layers
+    import keras
+
+    inputs = keras.Input((1,))
+    plain = mlp(1, (2,))
+    set_layer(plain.layers[1], [[1.0, 1.0]], [0.0, 1.0], [(0, 2, 1)])
+    both = plain.layers[1](inputs)
+    x = getattr(hgq.layers, kind)(name="extreme", iq_confs=wide(2))(
+        [both[:, order[0] : order[0] + 1], both[:, order[1] : order[1] + 1]]
+    )
+    model = keras.Model(inputs, x)
+    result = verify(model, AdderGraph.from_model(model), None, np.arange(0, 4, 0.5, dtype=np.float32)[:, None])
+    assert result.status == "exact", result.sentence
+
+
+def wide(n):
+    from hgq.quantizer import QuantizerConfig
+
+    return [QuantizerConfig("kif", "datalane", k0=0, i0=5, f0=4) for _ in range(n)]
+
+
 def test_a_layer_of_constants_is_refused():
     model = mlp(1, (2, 1))
     set_layer(model.layers[1], [[1.0, -1.0]], [0.0, 0.0], [(0, 1, 1)])  # ReLU leaves nothing of the second neuron

@@ -114,6 +114,11 @@ def test_stages_of_a_combinational_design_are_refused():
         RtlConfig(pipeline=False, stages=3)
 
 
+def test_a_depth_without_sharing_is_refused():
+    with pytest.raises(ValueError, match=r"alkaid 0.8.2 takes no limit without sharing, where no tree is deep; got 2"):
+        SolverConfig(sharing="none", extra_depth=2)
+
+
 def test_vhdl_without_shift_registers_is_refused():
     with pytest.raises(ValueError, match=r"alkaid 0.8.2 writes it into VHDL where no tool accepts it; leave it true"):
         RtlConfig(language="vhdl", shift_registers=False)

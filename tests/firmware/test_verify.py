@@ -11,8 +11,19 @@ import pytest
 
 from tests.firmware.models import PART, mlp, of_few_bits, randomised, samples
 from weft.adder_graph import AdderGraph, to_codes
+from weft.config import RtlConfig
 from weft.errors import DataError, ShapeError
-from weft.firmware import Project, Simulator, Verification, all_inputs, emit, extreme_inputs, reference, verify
+from weft.firmware import (
+    Project,
+    Simulator,
+    Verification,
+    all_inputs,
+    emit,
+    extreme_inputs,
+    reference,
+    simulator_of,
+    verify,
+)
 
 
 def test_a_sound_design_is_exact_on_all_levels(small):
@@ -89,6 +100,8 @@ def test_a_weight_changed_after_tracing_is_found_in_its_layer(small):
     pair = result.pairs[0]
     assert result.status == "mismatch" and result.mismatches == pair.mismatches > 0
     assert pair.first_diverging_layer == "d1" and pair.max_difference > 0 and pair.first_sample is not None
+    assert pair.layer_format.startswith("KIF(") and 0 <= pair.layer_overflow <= 1 and pair.outputs
+    assert "build the design again" in result.suggestion or "give it more integer bits" in result.suggestion
     assert re.fullmatch(
         r"keras and adder_graph differ in \d+ of \d+ outputs, by at most \S+, from layer 'd1' on", result.sentence
     )
@@ -127,6 +140,52 @@ def test_a_fault_in_the_verilog_is_found_there(small, tmp_path, fault):
     assert result.sentence.startswith("adder_graph and rtl differ in ")
 
 
+class Further:
+    """A level that adds something to what the graph computes."""
+
+    def __init__(self, name, graph, error):
+        self.name, self._graph, self._error = name, graph, error
+
+    def run(self, x):
+        return self._graph.predict(x) + self._error
+
+
+def test_further_levels_are_compared_with_the_graph_and_a_source_with_keras(small):
+    source, hls = Further("torch", small.graph, 0.0), Further("hls", small.graph, 0.0)
+    result = verify(small.model, small.graph, None, small.x, source=source, further=[hls])
+    assert result.status == "exact" and result.levels == ("torch", "keras", "adder_graph", "hls")
+    assert result.pairs[0].values == 3 * 512 and result.pairs[2].levels == ("adder_graph", "hls")
+    wrong = verify(small.model, small.graph, None, small.x, further=[Further("hls", small.graph, 0.25)])
+    assert wrong.status == "mismatch" and wrong.pairs[-1].max_difference == 0.25
+    assert wrong.suggestion == "'hls' is not made of this design, or its tool misread it: make it again from the design"
+    source = verify(small.model, small.graph, None, small.x, source=Further("torch", small.graph, 1.0))
+    assert source.sentence.startswith("torch and keras differ in 1536 of 1536 outputs")
+    assert "finalising changed what 'torch' computes" in source.suggestion
+
+
+def test_a_level_of_other_outputs_is_refused(small):
+    class Short:
+        name = "hls"
+
+        def run(self, x):
+            return np.zeros((len(x), 1))
+
+    with pytest.raises(
+        ShapeError, match=r"level 'hls' gives outputs of shape \(\d+, 1\), and 'adder_graph' of \(\d+, 3\)"
+    ):
+        verify(None, small.graph, None, small.x, further=[Short()])
+
+
+def test_what_was_left_out_is_said(small, monkeypatch, tmp_path):
+    project = emit(small.graph.written_as(RtlConfig(language="vhdl")), tmp_path / "project", PART, 5.0)
+    monkeypatch.setattr("weft.firmware.vhdl.shutil.which", lambda name: None)
+    simulator, skipped = simulator_of(project)
+    assert simulator is None
+    result = verify(small.model, small.graph, simulator, small.x, skipped=skipped)
+    assert result.status == "exact" and result.levels == ("keras", "adder_graph")
+    assert result.warnings[0].startswith("rtl was not compared: VHDL that was not simulated: VHDL is simulated")
+
+
 def test_a_register_too_many_is_found_as_latency(small, tmp_path):
     project = tampered(
         small.project,
@@ -139,6 +198,7 @@ def test_a_register_too_many_is_found_as_latency(small, tmp_path):
     claimed = small.project.pipeline.latency_cycles
     assert result.status == "mismatch" and result.latency_cycles.measured == claimed + 1
     assert result.sentence.endswith(f"the latency is {claimed + 1} cycles, not {claimed}")
+    assert result.suggestion.startswith("the sources are not those")
 
 
 @pytest.mark.parametrize("what", ["one output", "one input"])

@@ -11,6 +11,7 @@ def main() -> None:
         data,
         doctor,
         estimate,
+        export,
         init_layers,
         pareto,
         presets,

@@ -63,6 +63,38 @@ def _verdict(verification: dict[str, Any] | None) -> str:
     return f"{verification['status']}, {verification['mismatches']} / {verification['samples']:,}"
 
 
+def verification(found: Any) -> None:
+    """Print how the levels of a `weft.firmware.Verification` compare, and what its quantisers read."""
+    from rich.console import Console
+    from rich.table import Table
+
+    console = Console()
+    table = Table()
+    heads = ("levels", "outputs\ncompared", "mismatches", "largest\ndifference", "same class\n%", "first in layer")
+    for head in heads:
+        table.add_column(head, justify="left" if head in (heads[0], heads[-1]) else "right")
+    for pair in found.pairs:
+        table.add_row(
+            " – ".join(pair.levels),
+            f"{pair.values:,}",
+            f"{pair.mismatches:,}",
+            f"{pair.max_difference:g}",
+            f"{100 * pair.argmax_agreement:.2f}",
+            " ".join(filter(None, (pair.first_diverging_layer, pair.layer_format))),
+        )
+    console.print(table)
+    if found.overflows:
+        table = Table()
+        for head in ("layer", "format", "overflow", "real inputs\nout of range, %", "reach\nreal", "reach\nsought"):
+            table.add_column(head, justify="left" if head in ("layer", "format", "overflow") else "right")
+        for one in found.overflows:
+            sought = "-" if one.sought is None else f"{one.sought:.2f}"
+            table.add_row(one.layer, one.format, one.mode, f"{100 * one.share:.2f}", f"{one.largest:.2f}", sought)
+        console.print(table)
+    for warning in found.warnings:
+        console.print(f"! {warning}", style="yellow", markup=False, highlight=False)
+
+
 def trials(rows: list[dict[str, Any]], columns: list[str]) -> None:
     """Print rows of numbers under their columns."""
     from rich.console import Console

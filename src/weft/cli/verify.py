@@ -8,9 +8,13 @@ from typing import Annotated, Any
 
 import typer
 
+from weft import atomic
+from weft.cli import _show
 from weft.cli._app import Json, command, print_json
 from weft.cli.stages import show, stage
 from weft.errors import ConfigError, VerificationError
+
+RESULT = "verification.json"
 
 
 @command
@@ -22,31 +26,44 @@ def verify(
         Path | None, typer.Option("--data", help="Real inputs: an .npy file (n, ...), or an .npz file with x.")
     ] = None,
     samples: Annotated[int, typer.Option("--samples", help="Rows of --data, or random ones without it.")] = 10_000,
-    part: Annotated[str, typer.Option("--part", help="The FPGA that Verilog is written for.")] = "xcvu13p",
-    clock_period_ns: Annotated[float, typer.Option("--clock", help="Clock period in ns.")] = 5.0,
+    part: Annotated[str, typer.Option("--part", help="The FPGA that a model's firmware is written for.")] = "xcvu13p",
+    clock_period_ns: Annotated[float, typer.Option("--clock", help="Clock period in ns, for a model.")] = 5.0,
+    language: Annotated[str, typer.Option("--language", help="verilog or vhdl, for a model.")] = "verilog",
+    pipeline: Annotated[bool, typer.Option(help="Whether a model's firmware has register stages.")] = True,
     exhaustive_bits: Annotated[
         int, typer.Option("--exhaustive-bits", help="Check every input if the port has no more bits than this.")
     ] = 20,
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", help=f"Where the result goes; {RESULT} in the design, MODEL.{RESULT} beside a model."),
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Prove levels equal bit for bit: Keras, adder graph, RTL simulation.
 
     A run's designs are checked on its own data. A design directory or a model is checked on --data; without it on
-    random inputs that fill the input port. Extreme inputs are always added.
+    random inputs that fill the input port. Extreme inputs are always added, and inputs are sought that overflow a
+    layer. A design's firmware is checked as it lies there; that of a model is written for the check.
     """
     from weft.run.directory import RESOLVED
 
     if (design / RESOLVED).exists():
         show(stage(str(design), "verify"), as_json)
         return
-    found = _verify(_model(design), data, samples, part, clock_period_ns, exhaustive_bits)
+    path = _model(design)
+    rtl = _rtl(language, pipeline)
+    found = _verify(path, design.is_dir(), data, samples, part, clock_period_ns, rtl, exhaustive_bits)
+    result = {**found.model_dump(mode="json"), "sentence": found.sentence}
+    atomic.write_json(out or (design / RESULT if design.is_dir() else path.with_name(f"{path.stem}.{RESULT}")), result)
     if as_json:
-        print_json({**found.model_dump(mode="json"), "sentence": found.sentence})
-    elif found.status == "exact":
-        cycles = found.latency_cycles.measured  # None where the outputs never change
-        typer.echo(f"{design}: {found.sentence}" + ("" if cycles is None else f"; {cycles} cycles, one input in each"))
+        print_json(result)
+    else:
+        _show.verification(found)
+        if found.status == "exact":
+            cycles = found.latency_cycles and found.latency_cycles.measured  # None where the outputs never change
+            typer.echo(f"{design}: {found.sentence}" + (f"; {cycles} cycles, one input in each" if cycles else ""))
     if found.status != "exact":
-        raise VerificationError(f"{design}: {found.sentence}")
+        raise VerificationError(f"{design}: {found.sentence}; {found.suggestion}")
 
 
 def _model(path: Path) -> Path:
@@ -57,24 +74,63 @@ def _model(path: Path) -> Path:
     return path
 
 
-def _verify(path: Path, data: Path | None, samples: int, part: str, clock_period_ns: float, bits: int) -> Any:
+def _rtl(language: str, pipeline: bool) -> Any:
+    from weft.config import RtlConfig
+
+    if language not in ("verilog", "vhdl"):
+        raise ConfigError(f"--language takes verilog or vhdl; got '{language}'")
+    return RtlConfig(language=language, pipeline=pipeline)
+
+
+def _verify(
+    path: Path, is_design: bool, data: Path | None, samples: int, part: str, clock_period_ns: float, rtl: Any, bits: int
+) -> Any:
     import numpy as np
 
     from weft.adder_graph import AdderGraph
     from weft.config import find_part
-    from weft.firmware import Simulator, emit, random_inputs, verify
+    from weft.firmware import Project, emit, random_inputs, simulator_of, verify
     from weft.run.design import load_model
+    from weft.run.directory import Design
 
     find_part(part)
-    model = load_model(path)
-    graph = AdderGraph.from_model(model)
-    x = random_inputs(graph, samples) if data is None else _read(data)[:samples].astype(np.float32)
+    design, model = Design(path.parent), load_model(path)
+    built = is_design and design.graph.exists() and design.firmware.exists()
+    graph = AdderGraph.load(design.graph) if built else AdderGraph.from_model(model, rtl)
+    x = random_inputs(graph, samples) if data is None else read_inputs(data)[:samples].astype(np.float32)
     with tempfile.TemporaryDirectory(prefix="weft-verify-") as scratch:
-        simulator = Simulator(emit(graph, Path(scratch) / "project", part, clock_period_ns))
-        return verify(model, graph, simulator, x, exhaustive_bits=bits)
+        there = design.firmware if built else Path(scratch) / "project"
+        project = Project.open(there) if built else emit(graph, there, part, clock_period_ns)
+        simulator, skipped = simulator_of(project)
+        source = _source(path)
+        return verify(model, graph, simulator, x, exhaustive_bits=bits, source=source, skipped=skipped)
 
 
-def _read(path: Path) -> Any:
+class _Source:
+    """The model as it was before it was finalised."""
+
+    name = "model"
+
+    def __init__(self, model: Any) -> None:
+        self._model = model
+
+    def run(self, x: Any) -> Any:
+        from weft.firmware.reference import in_float32
+
+        return in_float32(self._model, x)
+
+
+def _source(path: Path) -> _Source | None:
+    """Return a model that is not finalised as a level of its own."""
+    from weft.compression.finalized import Finalized
+    from weft.quantize.files import read_model
+
+    model = read_model(path)
+    return None if isinstance(model, Finalized) else _Source(model)
+
+
+def read_inputs(path: Path) -> Any:
+    """Return the inputs that a file holds, (n, ...)."""
     import numpy as np
 
     try:

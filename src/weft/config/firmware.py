@@ -22,6 +22,9 @@ class VerifyConfig(Section):
     exhaustive_bits: int = Field(
         default=20, ge=0, le=24, description="A design with no more input bits than this is checked on every input."
     )
+    seek: bool = Field(
+        default=True, description="Whether inputs like the real ones are sought that overflow a layer no real one does."
+    )
 
 
 class SolverConfig(Section):
@@ -43,6 +46,13 @@ class SolverConfig(Section):
         default="best",
         description="Depth to which a matrix is split into two before its sums are shared; best tries all.",
     )
+
+    @model_validator(mode="after")
+    def _depth_needs_sharing(self) -> SolverConfig:
+        if self.sharing == "none" and self.extra_depth is not None:
+            problem = f"alkaid 0.8.2 takes no limit without sharing, where no tree is deep; got {self.extra_depth}"
+            refuse([(("extra_depth",), problem)])
+        return self
 
 
 class RtlConfig(Section):
@@ -87,11 +97,18 @@ class FirmwareConfig(Section):
 
     rtl: RtlConfig = Field(default=RtlConfig(), description="Language and stages of what is written.")
     verify: VerifyConfig = Field(default=VerifyConfig(), description="The inputs of the bit-exact check.")
-    synth: Literal["yosys", "none"] = Field(
+    synth: Literal["yosys", "vivado", "none"] = Field(
         default="yosys", description="The synthesis tool; none leaves synthesis out."
     )
-    route: Literal["none", "nextpnr"] = Field(
-        default="none", description="Place and route of each design: nextpnr does it on route_part, an ECP5."
+    route: Literal["none", "nextpnr", "vivado"] = Field(
+        default="none",
+        description="Place and route of each design: nextpnr on route_part, an ECP5; vivado on target.part.",
+    )
+    synth_layers: bool = Field(
+        default=False, description="Whether each layer is synthesised by itself too, to see what takes how much."
+    )
+    tool_memory_gib: float | None = Field(
+        default=None, gt=0, description="Memory that a vendor's tool may take, in GiB; null is no limit."
     )
     route_part: Annotated[str, AfterValidator(part_name)] = Field(
         default="lfe5u-85f", description="The part or board that place and route takes."

@@ -25,6 +25,7 @@ def run_logged(
     env: Mapping[str, str] | None = None,
     stdin: IO[bytes] | None = None,
     stdout: IO[bytes] | None = None,
+    memory_gib: float | None = None,
 ) -> None:
     """Run a command to its end.
 
@@ -37,15 +38,19 @@ def run_logged(
         env: Additions to the environment.
         stdin: Where standard input comes from; nothing by default.
         stdout: Where standard output goes instead of the log.
+        memory_gib: Address space that each process of the command may take, in GiB; None sets no limit.
 
     Raises:
         ToolError: The command failed, was killed or took too long; the message holds the end of the log.
     """
     log.parent.mkdir(parents=True, exist_ok=True)
+    started = list(command)
+    if memory_gib is not None:
+        started = ["sh", "-c", 'ulimit -v "$0" && exec "$@"', str(int(memory_gib * 2**20)), *started]
     with log.open("wb") as sink:
         try:
             process = subprocess.Popen(
-                command,
+                started,
                 cwd=cwd,
                 env={**os.environ, **(env or {})},
                 stdin=stdin or subprocess.DEVNULL,

@@ -123,6 +123,13 @@ def pack(codes: np.ndarray, kif: np.ndarray) -> bytes:
     return np.packbits(bits, axis=1, bitorder="little").tobytes()
 
 
+def port_words(codes: np.ndarray, kif: np.ndarray) -> list[int]:
+    """Return what is on a port for codes (n, m), as n numbers without a sign."""
+    size = port_bytes(int(kif.sum()))
+    data = pack(codes, kif)
+    return [int.from_bytes(data[n * size : (n + 1) * size], "little") for n in range(len(codes))]
+
+
 def unpack(data: bytes, kif: np.ndarray) -> np.ndarray:
     """Read port codes (n, m) off the bytes of a port; the inverse of `pack`."""
     widths = kif.sum(axis=0)

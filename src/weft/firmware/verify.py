@@ -1,29 +1,48 @@
-"""Verification: Keras, adder graph and Verilog agree on every bit, on real inputs and on extreme ones.
+"""Verification: Keras, adder graph, RTL and further levels agree on every bit, on real inputs and on extreme ones.
 
 Equality is of numbers, never within a tolerance: all levels compute with dyadic fractions that float64 holds exactly.
 The inputs are the float32 numbers that the network reads. The input port of the design keeps one fractional bit more
 than the first quantiser where that rounds, so dropping the bits below the port and rounding in the design is the same
 as rounding in Keras; beyond its range the port wraps, as the quantiser does.
+
+A level is anything with a name that computes outputs: `verify` takes further ones as they come. What equality cannot
+show, values that overflow on all levels alike, `weft.firmware.overflow` counts and seeks.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict
 
 from weft.adder_graph import AdderGraph, from_codes, to_codes
-from weft.errors import ShapeError
-from weft.firmware import reference
+from weft.errors import ShapeError, ToolNotFoundError
+from weft.firmware import reference, vhdl
+from weft.firmware.overflow import Overflow, overflows
+from weft.firmware.rtl import Project
 from weft.firmware.verilator import Simulator
 
 if TYPE_CHECKING:
     import keras
 
-Level = Literal["keras", "adder_graph", "rtl"]
 
-_RANDOM_ROWS = 256
+class Level(Protocol):
+    """A further level: what another flow, or the model before it was finalised, computes.
+
+    Attributes:
+        name: Its name in reports, such as `hls`.
+    """
+
+    name: str
+
+    def run(self, x: np.ndarray) -> np.ndarray:
+        """Return the outputs for inputs (n, *input_shape) float32: (n, n_out), exact in float64."""
+        ...
+
+
+_RANDOM_ROWS, _SHOWN = 256, 8
 _EXACT_BITS = 22
 """Extreme inputs stay below 2^22 steps of the input port, where float32 still tells half a step."""
 
@@ -44,9 +63,12 @@ class Pair(_Record):
         argmax_agreement: Share of inputs for which both choose the same class (with one output: the same sign).
         first_sample: Number of the first input with a difference; real inputs come first.
         first_diverging_layer: Name of the first layer whose outputs differ, where layers can be compared.
+        layer_format: Formats of what that layer reads, such as `KIF(1, 0..2, 1..3)`.
+        layer_overflow: Share of the real inputs that overflow these formats.
+        outputs: Numbers of the outputs that differ, the first eight.
     """
 
-    levels: tuple[Level, Level]
+    levels: tuple[str, str]
     values: int
     mismatches: int
     samples: int
@@ -54,14 +76,18 @@ class Pair(_Record):
     argmax_agreement: float
     first_sample: int | None = None
     first_diverging_layer: str | None = None
+    layer_format: str | None = None
+    layer_overflow: float | None = None
+    outputs: tuple[int, ...] = ()
 
 
 class Inputs(_Record):
-    """How many inputs were real, how many extreme, and whether they were all that there are."""
+    """How many inputs were real, how many extreme, how many of these sought, and whether they were all there are."""
 
     real: int
     extreme: int
     every: bool = False
+    sought: int = 0
 
 
 class Cycles(_Record):
@@ -88,18 +114,36 @@ class Verification(_Record):
         ii_cycles: Cycles between inputs in the simulation, 1; None if the outputs do not show it.
         arithmetic: In what Keras computed. float64 is used where float32 rounds sums that hardware does not round.
         float32_mismatches: Output values in which Keras in float32 differs from the adder graph.
+        overflows: What was seen of each quantiser of activations, where the model was given.
+        skipped: Levels that were not compared, and why.
+        suggestion: What to do about the first difference.
     """
 
     status: Literal["exact", "mismatch"]
     samples: int
     mismatches: int
-    levels: tuple[Level, ...]
+    levels: tuple[str, ...]
     pairs: tuple[Pair, ...]
     inputs: Inputs
     latency_cycles: Cycles | None = None
     ii_cycles: int | None = None
     arithmetic: Literal["float32", "float64"] | None = None
     float32_mismatches: int | None = None
+    overflows: tuple[Overflow, ...] = ()
+    skipped: dict[str, str] = {}
+    suggestion: str | None = None
+
+    @property
+    def warnings(self) -> list[str]:
+        """What equality does not show: quantisers that overflow, and levels that were left out."""
+        found = [f"{level} was not compared: {reason}" for level, reason in self.skipped.items()]
+        for one in self.overflows:
+            where = f"layer '{one.layer}' ({one.quantizer}, {one.format}, {one.mode})"
+            if one.share:
+                found.append(f"{where}: {one.share:.2%} of the real inputs are out of range")
+            elif one.sought is not None and one.sought >= 1:
+                found.append(f"{where}: no real input is out of range, but one between them can be")
+        return found
 
     @property
     def sentence(self) -> str:
@@ -125,6 +169,16 @@ class Verification(_Record):
         return "; ".join(parts)
 
 
+def simulator_of(project: Project) -> tuple[Simulator | None, dict[str, str]]:
+    """Return a project's simulation, or None and why it cannot be simulated: VHDL without ghdl."""
+    if project.language == "vhdl":
+        try:
+            vhdl.find()
+        except ToolNotFoundError as error:
+            return None, {"rtl": f"VHDL that was not simulated: {error}"}
+    return Simulator(project), {}
+
+
 def verify(
     model: keras.Model | None,
     graph: AdderGraph,
@@ -134,6 +188,10 @@ def verify(
     extremes: bool = True,
     seed: int = 0,
     exhaustive_bits: int = 20,
+    seek: bool = True,
+    source: Level | None = None,
+    further: Sequence[Level] = (),
+    skipped: Mapping[str, str] | None = None,
 ) -> Verification:
     """Compare a design on all its levels.
 
@@ -145,6 +203,10 @@ def verify(
         extremes: Whether to add `extreme_inputs`.
         seed: Of the random ones among them.
         exhaustive_bits: If the input port has no more bits than this, all its codes are added: equality is proven.
+        seek: Whether to seek inputs like the real ones that overflow a quantiser which these do not.
+        source: What the finalised model was made of, compared with it on the real inputs.
+        further: Levels to compare with the adder graph.
+        skipped: Levels that are left out, and why, to be said in the outcome.
 
     Returns:
         The outcome. A mismatch is reported, not raised: callers raise `VerificationError` with its `sentence`.
@@ -154,14 +216,16 @@ def verify(
         DataError: x holds NaN or infinity.
         ToolError: The simulation failed.
     """
-    if model is None and simulator is None:
+    if model is None and simulator is None and not further:
         raise ShapeError("verification compares two levels or more; give the Keras model, a simulator, or both")
     x = np.asarray(x, dtype=np.float32)
     if x.ndim == 0 or x.shape[1:] != graph.input_shape or not len(x):
         raise ShapeError(
             f"verification takes inputs of shape (n, {', '.join(map(str, graph.input_shape))}); got {x.shape}"
         )
-    n_real = len(x)
+    real, n_real = x, len(x)
+    seen, sought = overflows(model, x, seek=seek, seed=seed) if model is not None else ([], x[:0])
+    x = np.concatenate([x, sought])
     if extremes:
         x = np.concatenate([x, extreme_inputs(graph, seed=seed)])
     every = int(graph.input_kif.sum()) <= exhaustive_bits
@@ -170,19 +234,26 @@ def verify(
     expected = graph.predict(x)
     found: list[dict[str, Any]] = []
     if model is not None:
-        found.append(_compare_keras(model, graph, x, expected))
+        if source is not None:
+            values = (np.asarray(source.run(real), dtype=np.float64), reference.in_float32(model, real))
+            found.append({"pairs": (_compare((source.name, "keras"), *values),)})
+        found.append(_compare_keras(model, graph, x, expected, seen))
     if simulator is not None:
         found.append(_compare_rtl(simulator, x, expected))
+    cycles = found[-1].get("latency_cycles") if found else None
+    found += [{"pairs": (_compare(("adder_graph", one.name), expected, one.run(x)),)} for one in further]
     pairs = tuple(pair for one in found for pair in one["pairs"])
     mismatches = sum(pair.mismatches for pair in pairs)
-    cycles = found[-1].get("latency_cycles")
     on_time = cycles is None or cycles.measured in (None, cycles.claimed)
     return Verification(
         status="exact" if mismatches == 0 and on_time else "mismatch",
         samples=len(x),
         mismatches=mismatches,
         levels=(pairs[0].levels[0], *(pair.levels[1] for pair in pairs)),
-        inputs=Inputs(real=n_real, extreme=len(x) - n_real, every=every),
+        inputs=Inputs(real=n_real, extreme=len(x) - n_real, every=every, sought=len(sought)),
+        overflows=tuple(seen),
+        skipped=dict(skipped or {}),
+        suggestion=_suggestion(pairs, cycles),
         **{key: value for one in found for key, value in one.items() if key != "pairs"},
         pairs=pairs,
     )
@@ -235,9 +306,11 @@ def _signed(codes: np.ndarray, kif: np.ndarray) -> np.ndarray:
     return from_codes(to_codes(from_codes(codes, kif), kif), kif)
 
 
-def _compare_keras(model: keras.Model, graph: AdderGraph, x: np.ndarray, expected: np.ndarray) -> dict[str, Any]:
+def _compare_keras(
+    model: keras.Model, graph: AdderGraph, x: np.ndarray, expected: np.ndarray, seen: Sequence[Overflow]
+) -> dict[str, Any]:
     """Compare in float32; where that differs from the graph, in float64, to tell rounding from error."""
-    levels: tuple[Level, Level] = ("keras", "adder_graph")
+    levels = ("keras", "adder_graph")
     pair = _compare(levels, reference.in_float32(model, x), expected)
     if not pair.mismatches:
         return {"pairs": (pair,), "arithmetic": "float32", "float32_mismatches": 0}
@@ -245,7 +318,9 @@ def _compare_keras(model: keras.Model, graph: AdderGraph, x: np.ndarray, expecte
     pair = _compare(levels, values.outputs, expected)
     if pair.mismatches:
         layer = _first_diverging_layer(values.layers, graph.layer_outputs(x))
-        pair = pair.model_copy(update={"first_diverging_layer": layer})
+        reads = next((one for one in seen if one.layer == layer), None)
+        facts = {} if reads is None else {"layer_format": reads.format, "layer_overflow": reads.share}
+        pair = pair.model_copy(update={"first_diverging_layer": layer, **facts})
     return {"pairs": (pair,), "arithmetic": "float64", "float32_mismatches": rounded}
 
 
@@ -260,7 +335,9 @@ def _compare_rtl(simulator: Simulator, x: np.ndarray, expected: np.ndarray) -> d
     }
 
 
-def _compare(levels: tuple[Level, Level], a: np.ndarray, b: np.ndarray) -> Pair:
+def _compare(levels: tuple[str, str], a: np.ndarray, b: np.ndarray) -> Pair:
+    if a.shape != b.shape:
+        raise ShapeError(f"level '{levels[1]}' gives outputs of shape {b.shape}, and '{levels[0]}' of {a.shape}")
     wrong = a != b
     rows = np.flatnonzero(wrong.any(axis=1))
     choices = (a.argmax(axis=1), b.argmax(axis=1)) if a.shape[1] > 1 else (a > 0, b > 0)
@@ -272,7 +349,37 @@ def _compare(levels: tuple[Level, Level], a: np.ndarray, b: np.ndarray) -> Pair:
         max_difference=float(np.abs(a - b).max()),
         argmax_agreement=float(np.mean(choices[0] == choices[1])),
         first_sample=int(rows[0]) if len(rows) else None,
+        outputs=tuple(np.flatnonzero(wrong.any(axis=0))[:_SHOWN].tolist()),
     )
+
+
+def _suggestion(pairs: Sequence[Pair], cycles: Cycles | None) -> str | None:
+    """Say what to do about the first pair of levels that differ."""
+    pair = next((pair for pair in pairs if pair.mismatches), None)
+    if pair is None:
+        late = cycles is not None and cycles.measured not in (None, cycles.claimed)
+        return "the sources are not those that project.json describes: build the design again" if late else None
+    if pair.levels[1] == "keras":
+        return (
+            f"finalising changed what '{pair.levels[0]}' computes: calibrate its ranges on more data "
+            "(weft.finalize(model, x)), and compare its float32 sums with those of the finalised model"
+        )
+    if pair.levels[0] == "keras":
+        if pair.layer_overflow:
+            return (
+                f"{pair.layer_overflow:.2%} of the real inputs overflow what layer '{pair.first_diverging_layer}' "
+                f"reads, {pair.layer_format}: give it more integer bits, or calibrate on data that hold such inputs"
+            )
+        return (
+            "the model and the graph do not belong together, if one was changed after the build: build the design "
+            "again; if they still differ, the compiler is wrong about this layer: report it with the model"
+        )
+    if pair.levels[1] == "rtl":
+        return (
+            "the sources are not those that were written, or a tool misread them: build the design again, look into "
+            "verilator.log, and if they still differ report it with the firmware directory"
+        )
+    return f"'{pair.levels[1]}' is not made of this design, or its tool misread it: make it again from the design"
 
 
 def _first_diverging_layer(keras_values: dict[str, np.ndarray], graph_values: dict[str, np.ndarray]) -> str | None:

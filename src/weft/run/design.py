@@ -85,7 +85,7 @@ def _build(run: Run, design: Design) -> None:
 def _verify(run: Run, design: Design) -> None:
     from weft.adder_graph import AdderGraph
     from weft.data import load
-    from weft.firmware import Project, Simulator, verify
+    from weft.firmware import Project, simulator_of, verify
 
     config, model, dataset = run.experiment.firmware.verify, load_model(design.model), load(run.experiment.data)
     test = dataset.test()
@@ -93,9 +93,9 @@ def _verify(run: Run, design: Design) -> None:
     real = test.x
     if len(real) < config.samples:
         real = np.concatenate([real, dataset.validation.x, dataset.train.x])
-    simulator = Simulator(Project.open(design.firmware))
+    simulator, skipped = simulator_of(Project.open(design.firmware))
     found = verify(model, AdderGraph.load(design.graph), simulator, real[: config.samples], extremes=config.extremes,
-                   exhaustive_bits=config.exhaustive_bits)  # fmt: skip
+                   exhaustive_bits=config.exhaustive_bits, seek=config.seek, skipped=skipped)  # fmt: skip
     design.write("verification.json", {**found.model_dump(mode="json"), "sentence": found.sentence})
 
 
