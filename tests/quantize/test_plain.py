@@ -64,3 +64,11 @@ def test_the_layer_that_cannot_be_plain_is_named():
     with pytest.raises(UnsupportedError, match="weight quantiser with overflow_mode WRAP_SM") as caught:
         plain(model)
     assert caught.value.__notes__[0] == "in layer 'one'"
+
+
+def test_pure_operations_between_layers_stay():
+    dense = lambda units: hgq.layers.QDense(units, iq_conf=quantizers.activation(FixedNumbers(), quantizers.NONE))  # noqa: E731
+    inputs = keras.Input((3,))
+    model = keras.Model(inputs, dense(2)(dense(4)(inputs)[:, 1:3]))
+    calibrate(model, X)
+    np.testing.assert_array_equal(plain(model).predict(X, verbose=0), model.predict(X, verbose=0))

@@ -60,7 +60,7 @@ def plain(model: keras.Model) -> keras.Model:
 def _by_place(layer: Any) -> dict[str, list[Any]]:
     """Return the variables of a layer by their path in it, without wrappers and the numbers that Keras gives."""
     found: dict[str, list[Any]] = {}
-    for variable in layer.variables:
+    for variable in getattr(layer, "variables", ()):  # a pure operation has none
         place = plain_path(variable).removeprefix(f"{layer.path}/")
         found.setdefault(re.sub(r"_\d+(?=[/_]|$)", "", place), []).append(variable)
     return found
