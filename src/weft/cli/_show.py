@@ -26,6 +26,9 @@ def designs(summary: dict[str, Any]) -> None:
     if routed:
         chips = sorted({design["routing"]["fmax_mhz"]["source"] for design in routed})
         table.add_column(f"Fmax\nMHz, post_route, {', '.join(chips)}", justify="right")
+    written = any(design.get("hls") for design in found)
+    if written:
+        table.add_column("HLS\nC simulation", justify="right")
     table.add_column("verified\nmismatches / samples", justify="right")
     for design in found:
         table.add_row(
@@ -33,6 +36,7 @@ def designs(summary: dict[str, Any]) -> None:
             *(_metric(design["metrics"].get(name)) for name in metrics),
             *(_quantity(design["cost"].get(name)) for name, *_ in _COSTS),
             *([_quantity((design["routing"] or {}).get("fmax_mhz"))] if routed else []),
+            *([(design["hls"] or {}).get("status", "not run")] if written else []),
             _verdict(design["verification"]),
         )
     console.print(table)

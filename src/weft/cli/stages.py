@@ -1,4 +1,4 @@
-"""One stage at a time: `weft search`, `select`, `compress`, `build`, `synth`, `route`."""
+"""One stage at a time: `weft search`, `select`, `compress`, `build`, `hls`, `synth`, `route`."""
 
 from __future__ import annotations
 
@@ -55,6 +55,12 @@ def compress(run: Directory, as_json: Json = False) -> None:
 def build(run: Directory, as_json: Json = False) -> None:
     """Write the Verilog of every design, and its cost by the adder graph."""
     show(stage(run, "build"), as_json)
+
+
+@command
+def hls(run: Directory, as_json: Json = False) -> None:
+    """Write every design as the HLS project of `firmware.hls`, and compare its C simulation bit by bit."""
+    show(stage(run, "hls"), as_json)
 
 
 @command

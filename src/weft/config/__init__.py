@@ -19,6 +19,7 @@ from weft.config.constraint import Constraint, parse_constraints
 from weft.config.data import XY, DataConfig, FilesConfig, RowsConfig, WindowConfig
 from weft.config.experiment import Experiment
 from weft.config.firmware import FirmwareConfig, RtlConfig, SolverConfig, VerifyConfig
+from weft.config.hls import HlsConfig
 from weft.config.load import dump, load, loads, presets, resolve, schema, source_text
 from weft.config.migrate import MIGRATIONS, migrate
 from weft.config.parts import PARTS, Part, find_part
@@ -73,6 +74,7 @@ __all__ = [
     "FloatQuantization",
     "HgqCompression",
     "HgqQuantization",
+    "HlsConfig",
     "ImpCompression",
     "MlpBlock",
     "NoCompression",

@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, model_validator
 
+from weft.config.hls import HlsConfig
 from weft.config.parts import part_name
 from weft.section import Section, refuse
 
@@ -117,3 +118,6 @@ class FirmwareConfig(Section):
         default=60.0, gt=0, description="Longest place and route of a design, in minutes."
     )
     synth_timeout_minutes: float = Field(default=20.0, gt=0, description="Longest synthesis of one design, in minutes.")
+    hls: HlsConfig | None = Field(
+        default=None, description="An HLS project of each design by hls4ml, beside its Verilog; null writes none."
+    )

@@ -7,6 +7,7 @@ from weft.cost.adder_graph import AdderGraphCost
 from weft.cost.bops import Bops, dense_bops, effective_bops
 from weft.cost.costs import costs_of
 from weft.cost.ebops import Ebops, dense_ebops, ebops_hgq
+from weft.cost.hls4ml import Hls4mlRules, HlsTarget
 from weft.cost.parameters import Parameters
 from weft.cost.products import significant_bits
 
@@ -16,6 +17,8 @@ __all__ = [
     "CostInput",
     "CostModel",
     "Ebops",
+    "Hls4mlRules",
+    "HlsTarget",
     "Parameters",
     "Target",
     "costs_of",

@@ -53,6 +53,7 @@ class DesignContent:
         estimates: Quantities before synthesis.
         synthesis: Quantities after it.
         routing: Quantities after place and route, of the chip that they name.
+        hls: Status and sentence of the HLS project; None where there is none.
         verification: A `weft.firmware.verify.Verification` as JSON.
         trail: Rows of `trail.csv`.
         predictions: On the test rows.
@@ -69,6 +70,7 @@ class DesignContent:
     estimates: Mapping[str, QuantityJson]
     synthesis: Mapping[str, QuantityJson]
     routing: Mapping[str, QuantityJson]
+    hls: Mapping[str, Any] | None
     verification: Mapping[str, Any] | None
     trail: list[Row] = field(repr=False)
     predictions: Predictions | None = field(repr=False)
@@ -204,6 +206,7 @@ def _design(design: Design) -> DesignContent:
         estimates=design.read("cost.json") or {},
         synthesis=design.read("synthesis.json") or {},
         routing=design.read("routing.json") or {},
+        hls=design.read("hls.json"),
         verification=design.read("verification.json"),
         trail=_trail(design.path / "trail.csv"),
         predictions=_predictions(design.path / "predictions.npz"),

@@ -254,6 +254,8 @@ def resource_table(content: Content) -> Table:
         Column(label(name), "post-route", f"{_unit(name, designs, 'routing')}, {', '.join(sorted(chips))}")
         for name in routed
     ]
+    written = any(design.hls for design in designs)
+    columns += [Column("HLS", "C simulation against the adder graph", numeric=False)] if written else []
     rows = []
     for design in designs:
         row = [Cell(design.id, href=f"#design-{design.id}")]
@@ -261,8 +263,16 @@ def resource_table(content: Content) -> Table:
             row += [_estimate_cell(design, name), _made_cell(design, name)]
             row += [_ratio_cell(design, name), _share_cell(content, design, name)]
         row += [_made_cell(design, name) for name in made]
-        rows.append(row + [_cell_of(design.routing, name) for name in routed])
+        row += [_cell_of(design.routing, name) for name in routed]
+        rows.append(row + ([_hls_cell(design)] if written else []))
     return Table(columns, rows)
+
+
+def _hls_cell(design: DesignContent) -> Cell:
+    if design.hls is None:
+        return MISSING
+    status = design.hls["status"]
+    return Cell(status, design.hls["sentence"], tone="bad" if status == "mismatch" else "")
 
 
 def _unit(name: str, designs: Sequence[DesignContent], stage: str) -> str:

@@ -58,7 +58,7 @@ def save_model(path: Path, model: Any) -> None:
 def hardware_job(job: dict[str, Any], report: Report) -> None:
     """Build, verify, measure and synthesise one design; a step whose result is there already is left out.
 
-    `job` holds `run` (the directory), `design` (the id), and `steps` (of `build`, `verify`, `synth`, `route`).
+    `job` holds `run` (the directory), `design` (the id), and `steps` (of `build`, `verify`, `hls`, `synth`, `route`).
     """
     run = Run(job["run"])
     design, steps = run.design(job["design"]), job["steps"]
@@ -115,8 +115,45 @@ def _route(run: Run, design: Design) -> None:
     design.write("routing.json", {name: quantity.model_dump(mode="json") for name, quantity in found.items()})
 
 
-_STEPS = {"build": _build, "verify": _verify, "synth": _synthesise, "route": _route}
-RESULTS = {"build": "cost.json", "verify": "verification.json", "synth": "synthesis.json", "route": "routing.json"}
+def _hls(run: Run, design: Design) -> None:
+    from weft.adder_graph import AdderGraph
+    from weft.data import load
+    from weft.errors import UnsupportedError
+    from weft.firmware import extreme_inputs
+    from weft.firmware.hls import build, emit, find, simulate
+
+    config, target, checks = run.experiment.firmware.hls, run.experiment.target, run.experiment.firmware.verify
+    assert config is not None  # the step is left out otherwise
+    found: dict[str, Any] = {"project": None, "verification": None, "quantities": {}}
+    find(config.strategy)
+    try:
+        project = emit(load_model(design.model), design.hls, config, target.part, target.clock_period_ns)
+    except UnsupportedError as error:
+        log.warning("%s: %s", design.id, error)
+        design.write("hls.json", {**found, "status": "refused", "sentence": str(error)})
+        return
+    found["project"], graph, dataset = project.describe(), AdderGraph.load(design.graph), load(run.experiment.data)
+    x = np.concatenate([dataset.validation.x, dataset.train.x])[: checks.samples]
+    if checks.extremes:
+        x = np.concatenate([x, extreme_inputs(graph)])
+    found |= simulate(project, x, graph.predict(x))
+    if config.build == "vendor" and found["status"] != "mismatch":
+        built = build(project, timeout_s=60.0 * config.timeout_minutes, memory_gb=config.memory_gb)
+        found["quantities"] = {
+            stage: {name: quantity.model_dump(mode="json") for name, quantity in quantities.items()}
+            for stage, quantities in built.items()
+        }
+    design.write("hls.json", found)
+
+
+_STEPS = {"build": _build, "verify": _verify, "hls": _hls, "synth": _synthesise, "route": _route}
+RESULTS = {
+    "build": "cost.json",
+    "verify": "verification.json",
+    "hls": "hls.json",
+    "synth": "synthesis.json",
+    "route": "routing.json",
+}
 """The steps from a design to measured firmware, in order, and the file that each leaves when it is done."""
 
 

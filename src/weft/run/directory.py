@@ -44,6 +44,11 @@ class Design:
         """The firmware project."""
         return self.path / "firmware"
 
+    @property
+    def hls(self) -> Path:
+        """The HLS project."""
+        return self.path / "hls"
+
     def read(self, name: str) -> Any:
         """Return the contents of one of the design's JSON files, or None where that stage has not run."""
         path = self.path / name

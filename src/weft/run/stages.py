@@ -11,7 +11,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from weft import atomic
-from weft.errors import BudgetError, RunError, VerificationError
+from weft.errors import BudgetError, RunError, UnsupportedError, VerificationError
 from weft.lock import RunLock
 from weft.run.design import RESULTS
 from weft.run.directory import DATA, SELECTION, SUMMARY, Run
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 STAGES = ("data", "search", "select", "compress", "firmware", "report")
-"""All stages of `weft run`, in order; `firmware` takes each design through `build`, `verify`, `synth` and `route`."""
+"""All stages of `weft run`, in order; `firmware` takes each design through all steps of `weft.run.design.RESULTS`."""
 
 Bars = Callable[[str], AbstractContextManager[Progress]]
 """Opens a progress display for a stage of the given title."""
@@ -187,6 +187,7 @@ def _hardware(run: Run, bars: Bars, title: str, steps: Sequence[str]) -> None:
         raise RunError(f"{run.path} has designs without firmware; run 'weft build {run.path}' first")
     config = run.experiment.firmware
     left_out = {step for step in ("synth", "route") if getattr(config, step) == "none"}
+    left_out |= {"hls"} if config.hls is None else set()
     steps = [step for step in steps if step not in left_out]
     jobs = {
         design.id: {"run": str(run.path), "design": design.id, "steps": list(steps)}
@@ -197,6 +198,8 @@ def _hardware(run: Run, bars: Bars, title: str, steps: Sequence[str]) -> None:
         run_jobs("weft.run.design:hardware_job", jobs, n_workers(run), run.path / "logs" / title, progress)
     if "verify" in steps:
         _require_exact(run)
+    if "hls" in steps:
+        _require_exact_hls(run)
 
 
 def _require_exact(run: Run) -> None:
@@ -207,6 +210,18 @@ def _require_exact(run: Run) -> None:
         raise VerificationError(
             "\n".join([f"{len(wrong)} of {total} designs do not compute what their model computes:", *lines])
         )
+
+
+def _require_exact_hls(run: Run) -> None:
+    said = {design.id: design.read("hls.json") for design in run.designs()}
+    wrong = [f"  {name}: {one['sentence']}" for name, one in said.items() if one["status"] == "mismatch"]
+    if wrong:
+        raise VerificationError("\n".join(
+            [f"{len(wrong)} of {len(said)} HLS projects do not compute what their adder graph computes:", *wrong]
+        ))  # fmt: skip
+    if said and all(one["status"] == "refused" for one in said.values()):
+        lines = [f"  {name}: {one['sentence']}" for name, one in said.items()]
+        raise UnsupportedError("\n".join(["no design can be written as the HLS project asked for:", *lines]))
 
 
 def _report(run: Run, bars: Bars) -> None:
@@ -223,6 +238,7 @@ _STAGES: dict[str, Callable[[Run, Bars], None]] = {
     "firmware": lambda run, bars: _hardware(run, bars, "firmware", tuple(RESULTS)),
     "build": lambda run, bars: _hardware(run, bars, "build", ("build",)),
     "verify": lambda run, bars: _hardware(run, bars, "verify", ("verify",)),
+    "hls": lambda run, bars: _hardware(run, bars, "hls", ("hls",)),
     "synth": lambda run, bars: _hardware(run, bars, "synth", ("synth",)),
     "route": lambda run, bars: _hardware(run, bars, "route", ("route",)),
 }

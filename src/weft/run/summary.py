@@ -74,6 +74,7 @@ def describe(design: Design) -> dict[str, Any]:
         "cost": {**estimated, **synthesised},
         "estimates": estimated,
         "routing": design.read("routing.json"),
+        "hls": design.read("hls.json"),
         "verification": verification,
     }
 

@@ -165,7 +165,7 @@ def _design_entry(run: Run, design: Any) -> Entry:
 
     said = describe(design)
     names = ("model.keras", "architecture.json", "training.json", "trail.csv", "metrics.json", "cost.json",
-             "verification.json", "synthesis.json", "routing.json")  # fmt: skip
+             "verification.json", "synthesis.json", "routing.json", "hls.json")  # fmt: skip
     quantities: dict[str, Any] = {}
     for split, part in (("test", said["metrics"]), ("validation", said["validation"])):
         measured = {name: entry["value"] for name, entry in part.items() if entry["value"] is not None}

@@ -1,0 +1,240 @@
+"""HLS projects: what is written, what is refused, and that the C simulation computes what the adder graph does."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+
+import numpy as np
+import pytest
+
+from tests.firmware.models import PART, samples
+from weft.config import HlsConfig
+from weft.errors import ConfigError, RunError, ShapeError, ToolError, ToolNotFoundError, UnsupportedError
+from weft.firmware import extreme_inputs
+from weft.firmware.hls import HlsProject, HlsSimulation, compare, emit, objection, project, simulate
+
+CLOCK_NS = 2.5
+
+
+@pytest.fixture(scope="session")
+def x(graph):
+    return np.concatenate([samples(1000, 6), extreme_inputs(graph)])
+
+
+@pytest.fixture(scope="session")
+def simulation(model, tmp_path_factory):
+    """A project for Vitis whose layers share multipliers, compiled."""
+    config = HlsConfig(strategy="resource", reuse_factor={"d0": 6, "d1": 4})
+    return HlsSimulation(emit(model, tmp_path_factory.mktemp("hls") / "project", config, PART, CLOCK_NS))
+
+
+def test_the_c_simulation_computes_what_the_adder_graph_computes(simulation, graph, x):
+    pair = compare(simulation, x, graph.predict(x))
+    assert pair.levels == ("adder_graph", "hls_csim") and simulation.name == "hls_csim"
+    assert (pair.mismatches, pair.values) == (0, 3 * len(x)) and len(x) >= 1000
+
+
+def test_one_changed_weight_is_found(simulation, graph, x):
+    """hls4ml's C++ reads weights from text when the program starts."""
+    place = next((simulation.project.directory / "firmware" / "weights").glob("w3.txt"))
+    before = place.read_text()
+    values = before.split(", ")
+    place.write_text(", ".join([str(float(values[0]) + 0.125), *values[1:]]))
+    try:
+        pair = compare(simulation, x, graph.predict(x))
+    finally:
+        place.write_text(before)
+    assert pair.mismatches > 100 and pair.first_sample is not None
+
+
+def test_a_project_says_what_it_is_and_can_be_opened_again(simulation):
+    made = simulation.project
+    assert HlsProject.open(made.directory) == made
+    assert made.describe() == {
+        "backend": "vitis", "strategy": "resource", "io": "parallel", "part": PART, "clock_period_ns": CLOCK_NS,
+        "n_in": 6, "n_out": 3, "compiler": f"hls4ml {importlib.metadata.version('hls4ml')}",
+    }  # fmt: skip
+    tcl = (made.directory / "project.tcl").read_text()
+    assert f'set part "{PART}"' in tcl and f"set clock_period {CLOCK_NS}" in tcl
+    written = (made.directory / "firmware" / "parameters.h").read_text()
+    assert [f"reuse_factor = {n};" in written for n in (6, 4, 1)] == [True] * 3
+    scratch = [p for p in made.directory.rglob("*") if p.is_file() and b".project." in p.read_bytes()]
+    assert scratch == []  # no file names the directory it was written in
+
+
+def test_inputs_of_another_size_are_named(simulation):
+    with pytest.raises(ShapeError, match=r"takes 6 values an input; got 4, from an array of shape \(2, 4\)"):
+        simulation.run(np.zeros((2, 4)))
+
+
+def test_a_program_that_crashes_or_stops_halfway_is_an_error(tmp_path):
+    made = object.__new__(HlsSimulation)
+    made.project = HlsProject(tmp_path, "vitis", "latency", "parallel", PART, 5.0, 2, 1, "hls4ml 1.3.0")
+    made._directory, made._timeout_s = tmp_path, 5.0
+    program = tmp_path / "simulate"
+    for script, message in (("kill -SEGV $$", "killed by SIGSEGV"), ("printf 12345678", "put out 1 values instead of")):
+        program.write_text(f"#!/bin/sh\n{script}\n")
+        program.chmod(0o755)
+        with pytest.raises(ToolError, match=message):
+            made.run(np.zeros((3, 2)))
+
+
+@pytest.mark.parametrize(
+    ("backend", "part", "holds"),
+    [
+        ("oneapi", "Agilex7", ("CMakeLists.txt", 'set(FPGA_DEVICE "Agilex7")')),
+        ("libero", "MPF300", ("config.tcl", "set_project PolarFire MPF300")),
+        ("catapult", "xcvu13p-flga2577-2-e", ("build_prj.tcl", "xcvu13p-flga2577-2-e")),
+        ("vivado", None, ("project.tcl", 'set backend "vivado"')),
+    ],
+)
+def test_a_backend_gets_its_own_configuration(model, tmp_path, backend, part, holds):
+    config = HlsConfig.model_validate({"backend": backend, "strategy": "resource", "part": part})
+    made = emit(model, tmp_path / "project", config, PART, CLOCK_NS)
+    name, text = holds
+    assert text in (made.directory / name).read_text()
+    assert (made.backend, made.part) == (backend, part or PART)
+    if backend in ("oneapi", "libero"):
+        found = simulate(made, samples(2, 6), np.zeros((2, 3)))
+        assert found["status"] == "not simulated" and f"written for {backend}, and not simulated" in found["sentence"]
+        with pytest.raises(
+            UnsupportedError, match=f"g.. alone does not compile for {backend}, since its projects need"
+        ):
+            HlsSimulation(made)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("backend", "strategy", "io"),
+    [
+        ("vitis", "latency", "parallel"),
+        ("vitis", "latency", "stream"),
+        ("vitis", "distributed_arithmetic", "parallel"),
+        ("vivado", "latency", "parallel"),
+        ("quartus", "resource", "parallel"),
+        ("catapult", "latency", "stream"),
+    ],
+)
+def test_every_backend_that_gxx_compiles_is_exact(model, graph, x, tmp_path, backend, strategy, io):
+    part = "Arria10" if backend == "quartus" else None
+    config = HlsConfig.model_validate({"backend": backend, "strategy": strategy, "io": io, "part": part})
+    made = emit(model, tmp_path / "project", config, PART, CLOCK_NS)
+    found = simulate(made, x, graph.predict(x))
+    assert found["status"] == "exact", found["sentence"]
+    assert found["sentence"].startswith(f"adder_graph = hls_csim on {len(x)} inputs, bit for bit")
+
+
+def test_parts_of_other_makers_are_refused(model, tmp_path):
+    quartus = HlsConfig(backend="quartus", strategy="resource")
+    with pytest.raises(
+        ConfigError, match=r"quartus backend does not compile for 'xcvu13p.*firmware\.hls\.part.*Arria10"
+    ):
+        emit(model, tmp_path / "a", quartus, PART, CLOCK_NS)
+    with pytest.raises(ConfigError, match=r"vitis backend compiles for AMD's parts, and target.part is 'lfe5u-85f'"):
+        emit(model, tmp_path / "a", HlsConfig(), "lfe5u-85f", CLOCK_NS)
+    assert not (tmp_path / "a").exists()
+
+
+def test_other_files_are_not_written_over(model, tmp_path):
+    (tmp_path / "notes.txt").write_text("mine")
+    with pytest.raises(RunError, match=r"will not write an HLS project over .* holds other files"):
+        emit(model, tmp_path, HlsConfig(), PART, CLOCK_NS)
+    assert (tmp_path / "notes.txt").read_text() == "mine"
+    with pytest.raises(RunError, match=r"cannot open the HLS project .* run 'weft hls' again"):
+        HlsProject.open(tmp_path)
+
+
+def test_what_hls4ml_cannot_convert_leaves_nothing_behind(model, tmp_path, monkeypatch):
+    def convert(*_):
+        raise AssertionError("no such thing")
+
+    monkeypatch.setattr(project, "_convert", convert)
+    with pytest.raises(
+        UnsupportedError, match=r"cannot write an HLS project of 'mlp' by hls4ml .*no such thing; its lay"
+    ):
+        emit(model, tmp_path / "project", HlsConfig(), PART, CLOCK_NS)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(("package", "strategy"), [("hls4ml", "latency"), ("da4ml", "distributed_arithmetic")])
+def test_a_missing_package_is_named_with_its_cure(monkeypatch, package, strategy):
+    def missing(name):
+        if name == package:
+            raise importlib.metadata.PackageNotFoundError(name)
+        return "1.3.0"
+
+    monkeypatch.setattr(project, "version", missing)
+    monkeypatch.setattr(project.importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(
+        ToolNotFoundError, match=rf"'{package}', which is missing; pip install 'weft\[hls4ml\]'"
+    ) as error:
+        project.find(strategy)
+    assert error.value.exit_code == 3
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"backend": "quartus"}, "quartus backend has no strategy 'latency'; it has resource"),
+        ({"backend": "catapult", "strategy": "distributed_arithmetic"}, "it has latency, resource"),
+        ({"strategy": "distributed_arithmetic", "reuse_factor": 2}, "no multipliers to share; got 2, set 1"),
+        ({"reuse_factor": {"a": 0}}, "a multiplier makes one product or more; got 0"),
+        ({"backend": "libero", "io": "stream"}, "libero backend has no streams; set parallel"),
+        ({"backend": "catapult", "build": "vendor"}, "weft runs the tools of vitis and vivado only; set none"),
+    ],
+)
+def test_what_a_backend_cannot_do_is_refused_with_the_configuration(options, message):
+    with pytest.raises(ValueError, match=message):
+        HlsConfig.model_validate(options)
+
+
+def test_an_illegal_reuse_factor_is_refused_before_conversion(model):
+    config = HlsConfig(strategy="resource", reuse_factor={"d0": 5})
+    assert objection(model, config) == (
+        "layer 'd0' of 6 inputs and 8 outputs cannot have reuse factor 5 under strategy resource; the nearest that it "
+        "can have are 3 and 6 (of 1, 2, 3, 6, 12, 24, 48)"
+    )
+    assert "names 'd7', which is no layer with products" in objection(model, HlsConfig(reuse_factor={"d7": 2}))
+    assert "fewer than its reuse factor of 49" in objection(model, HlsConfig(reuse_factor={"d0": 49}))
+    assert objection(model, HlsConfig(strategy="resource", reuse_factor={"d0": 6})) is None
+
+
+def test_layers_that_come_out_wrong_are_refused_with_the_reason():
+    import keras
+    from hgq.config import QuantizerConfigScope
+    from hgq.layers import QGRU, QDense, QMultiHeadAttention
+
+    def said(shape, build, **options):
+        inputs = keras.Input(shape, name="features")
+        return objection(keras.Model(inputs, build(inputs)), HlsConfig(**options))
+
+    dense = lambda name: QDense(3, name=name)  # noqa: E731
+    assert said((4,), dense("d")) is None
+    assert "compiles and is wrong; use activation='relu'" in said((4,), lambda i: keras.layers.ReLU()(dense("d")(i)))
+    assert "its fall-back it compiles and is wrong" in said((4, 3), lambda i: QMultiHeadAttention(1, 2)(i, i))
+    assert "no exact types for recurrent layers" in said((4, 3), QGRU(2))
+    assert "is of no kind that was found to come out right" in said((4,), lambda i: keras.layers.UnitNormalization()(i))
+    assert "is an operation on tensors (GetItem)" in said((4,), lambda i: dense("d")(i)[:, :2])
+    assert "has a name that C++ does not take" in said((4,), dense("a-b"))
+    with QuantizerConfigScope(place="datalane", default_q_type="kif", i0=3, f0=2):
+        mixed = dense("d")
+    assert said((4,), mixed, io="stream") is None  # all alike so far
+    mixed.iq.quantizer._f.assign(np.arange(4.0)[None])
+    assert "and a stream has one" in objection(keras.Model(mixed.input, mixed.output), HlsConfig(io="stream"))
+
+
+def test_a_description_that_is_damaged_is_named(tmp_path):
+    (tmp_path / "hls_project.json").write_text(json.dumps({"schema": 9}))
+    with pytest.raises(RunError, match="its schema is 9, this weft reads 1"):
+        HlsProject.open(tmp_path)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("what", ["one input", "one output", "everything"])
+def test_pruned_designs_are_exact_down_to_nothing_but_biases(pruned, tmp_path, what):
+    small = pruned(what)
+    x = samples(1000, 4)
+    expected = np.asarray(small.predict(x, verbose=0), dtype=np.float64)
+    found = simulate(emit(small, tmp_path / "project", HlsConfig(), PART, CLOCK_NS), x, expected)
+    assert found["status"] == "exact", found["sentence"]
