@@ -26,9 +26,9 @@ from numpy.typing import ArrayLike, NDArray
 
 from weft.config.hls import HlsConfig
 from weft.cost._base import CostInput, Target, register, require
-from weft.cost._layers import DenseLayer, dense_layers, objection
-from weft.cost.ebops import significant_bits
+from weft.cost.products import Product
 from weft.errors import UnsupportedError
+from weft.quantize.contraction import Einsum
 from weft.types import Estimate, Quantity
 
 UNROLLED = 4096
@@ -132,7 +132,10 @@ class Hls4mlRules:
     provides = ("lut", "ff", "dsp", "bram_18k", "latency_cycles", "latency_ns", "ii_cycles")
 
     def supports(self, design: CostInput) -> str | None:
-        return objection(design)
+        if design.objection is not None:
+            return design.objection
+        other = next((product.name for product in design.products if not _is_dense(product)), None)
+        return None if other is None else f"the rules are for dense layers, and '{other}' is none"
 
     def estimate(self, designs: Sequence[CostInput], target: Target) -> list[Estimate]:
         """Estimate each design; the strategy is that of an `HlsTarget`, else latency for Vitis with reuse factor 1."""
@@ -140,7 +143,7 @@ class Hls4mlRules:
 
     def _estimate(self, design: CostInput, target: Target, hls: HlsConfig) -> Estimate:
         require(self, design)
-        layers = list(dense_layers(design))
+        layers = [_Dense.of(product) for product in design.products]
         wrong = [
             reason
             for layer in layers
@@ -152,6 +155,31 @@ class Hls4mlRules:
         each = [_layer(layer, hls, target.clock_period_ns) for layer in layers]
         how = f"strategy {hls.strategy}, io {hls.io}"
         return Estimate(quantities=_quantities(each, target.clock_period_ns, hls), notes=(how,))
+
+
+def _is_dense(product: Product) -> bool:
+    kernel = product.second.values
+    return isinstance(product.form, Einsum) and kernel is not None and kernel.ndim == 2
+
+
+@dataclass(frozen=True, eq=False)
+class _Dense:
+    """A dense layer: kernel and its bits (n_out, n_in), those of its inputs (positions, n_in)."""
+
+    name: str
+    kernel: NDArray[np.float64]
+    weight_bits: NDArray[np.float64]
+    weight_width: NDArray[np.float64]
+    input_bits: NDArray[np.float64]
+    input_width: NDArray[np.float64]
+
+    @classmethod
+    def of(cls, product: Product) -> _Dense:
+        first, second = product.first, product.second
+        assert second.values is not None
+        n_in = second.values.shape[0]
+        inputs = (bits.reshape(-1, n_in) for bits in (first.bits, first.width))
+        return cls(product.name, second.values.T, second.least_bits.T, second.width.T, *inputs)
 
 
 @dataclass(frozen=True)
@@ -167,14 +195,13 @@ class _Layer:
     interval: int
 
 
-def _layer(layer: DenseLayer, hls: HlsConfig, clock_period_ns: float) -> _Layer:
+def _layer(layer: _Dense, hls: HlsConfig, clock_period_ns: float) -> _Layer:
     n_out, n_in = layer.kernel.shape
     positions, reuse = len(layer.input_bits), hls.reuse_of(layer.name)
     copies = positions if hls.io == "parallel" else 1
     live = layer.kernel != 0
-    weight_bits = np.minimum(significant_bits(layer.kernel), layer.weight_bits)
     # EBOPs of each product, over the positions that have hardware of their own
-    bits = weight_bits * (layer.input_bits.sum(axis=0) if hls.io == "parallel" else layer.input_bits.max(axis=0))
+    bits = layer.weight_bits * (layer.input_bits.sum(axis=0) if hls.io == "parallel" else layer.input_bits.max(axis=0))
     live &= bits > 0
     additions = math.ceil(math.log2(max(int(live.sum(axis=1).max(initial=0)) + 1, 1)))
     adding = math.ceil(additions / max(math.floor(clock_period_ns / _ADDITION_NS), 1))
