@@ -24,7 +24,7 @@ import numpy as np
 from alkaid.codegen import RTLModel
 from alkaid.trace.fixed_variable import FVariable
 from alkaid.trace.ops import quantize
-from alkaid.trace.passes import add_surrogate, canon, dead_code_elimin, fuse_ternary_adders
+from alkaid.trace.passes import add_surrogate, canon, dead_code_elimin, fuse_ternary_adders, optimize
 from alkaid.trace.pipeline import to_pipeline
 from alkaid.types import CombLogic, JSONEncoder
 
@@ -57,7 +57,7 @@ TABLE_EXCESS = 2.6
 FF_SPREAD = 0.20
 """Synthesis found up to 14 % fewer flip-flops than register bits, since equal and constant bits merge."""
 
-_CHOICE, _PRODUCT, _TABLE = 6, 7, 8
+_INPUT, _CONSTANT, _CHOICE, _PRODUCT, _TABLE = -1, 5, 6, 7, 8
 _WIDEST_PORT, _WIDEST_VALUE = 52, 63
 _PIPELINED = RtlConfig()
 _TRACER_ERRORS = (AssertionError, AttributeError, LookupError, RuntimeError, TypeError, ValueError)
@@ -347,6 +347,25 @@ class AdderGraph:
         ends = np.cumsum(list(self.layers.values()))[:-1]
         return dict(zip(self.layers, np.split(values, ends, axis=1), strict=True))
 
+    def layer_graphs(self) -> dict[str, Self]:
+        """Return each layer as a graph of its own, from the values of the layers before it to its own.
+
+        Layers without operations of their own are left out. The layers are cut before the whole is optimised, and end
+        with their full sums, of which the next layer may read a few bits: together they cost more than the whole.
+        """
+        found: dict[str, Self] = {}
+        known: set[int] = set()
+        start = 0
+        for name, size in self.layers.items():
+            outputs = slice(start, start + size)
+            start += size
+            ends = set(self._probe.out_idxs[outputs])
+            part = _part(self._probe, outputs, known)
+            if part is not None:
+                found[name] = replace(self, input_shape=(part.shape[0],), layers={}, _logic=part, _probe=part)
+            known |= {end for end in ends if end >= 0}
+        return found
+
     def pipelined(self, clock_period_ns: float) -> Pipeline:
         """Cut the graph into stages that fit a clock, by the compiler's delay model and not by timing analysis.
 
@@ -515,6 +534,38 @@ def _document(logic: CombLogic) -> dict[str, Any]:
     from alkaid.types import ALIR_SPEC_VERSION
 
     return {"model": logic, "meta": "ALIRModel", "spec_version": ALIR_SPEC_VERSION}
+
+
+def _part(logic: CombLogic, outputs: slice, known: set[int]) -> CombLogic | None:
+    """Return the operations between known values and some outputs of a graph, optimised; None if there are none."""
+    ends = logic.out_idxs[outputs]
+    needed: set[int] = set()
+    stack = [end for end in ends if end >= 0]
+    while stack:
+        number = stack.pop()
+        if number not in needed:
+            needed.add(number)
+            stack += [] if number in known else logic.ops[number].input_ids
+    order, ops, place = sorted(needed), [], {}
+    n_in = 0
+    for number in order:
+        op = logic.ops[number]
+        if op.opcode == _INPUT or (number in known and op.opcode != _CONSTANT):
+            op = op._replace(addr=(), opcode=_INPUT, data=(n_in,))
+            n_in += 1
+        place[number] = len(ops)
+        ops.append(op._replace(addr=tuple(place[one] for one in op.addr), latency=0.0))
+    if all(op.opcode in (_INPUT, _CONSTANT) for op in ops):
+        return None
+    cut = logic._replace(
+        shape=(n_in, len(ends)),
+        inp_shifts=[0] * n_in,
+        out_idxs=[place[end] if end >= 0 else end for end in ends],
+        out_shifts=logic.out_shifts[outputs],
+        out_negs=logic.out_negs[outputs],
+        ops=ops,
+    )
+    return optimize(cut)
 
 
 def _solver_options(solver: SolverConfig) -> dict[str, Any]:

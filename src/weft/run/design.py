@@ -100,18 +100,30 @@ def _verify(run: Run, design: Design) -> None:
 
 
 def _synthesise(run: Run, design: Design) -> None:
-    from weft.firmware.synth import synthesise
+    from weft.adder_graph import AdderGraph
+    from weft.firmware.synth import synthesise, synthesise_layers, vivado
 
-    config = run.experiment.firmware
-    found = synthesise(design.firmware, run.experiment.target.part, timeout_s=60.0 * config.synth_timeout_minutes)
+    config, target = run.experiment.firmware, run.experiment.target
+    limit = 60.0 * config.synth_timeout_minutes
+    if config.synth == "vivado":
+        found = vivado.synthesise(design.firmware, target.part, limit, memory_gib=config.tool_memory_gib)
+    else:
+        found = synthesise(design.firmware, target.part, timeout_s=limit)
+    if config.synth_layers:
+        graph = AdderGraph.load(design.graph)
+        design.write("layers.json", synthesise_layers(graph, target.part, target.clock_period_ns, limit))
     design.write("synthesis.json", {name: quantity.model_dump(mode="json") for name, quantity in found.items()})
 
 
 def _route(run: Run, design: Design) -> None:
-    from weft.firmware.synth import route
+    from weft.firmware.synth import route, vivado
 
-    config, clock = run.experiment.firmware, run.experiment.target.clock_period_ns
-    found = route(design.firmware, config.route_part, clock, timeout_s=60.0 * config.route_timeout_minutes)
+    config, target = run.experiment.firmware, run.experiment.target
+    clock, limit = target.clock_period_ns, 60.0 * config.route_timeout_minutes
+    if config.route == "vivado":
+        found = vivado.route(design.firmware, target.part, clock, limit, memory_gib=config.tool_memory_gib)
+    else:
+        found = route(design.firmware, config.route_part, clock, timeout_s=limit)
     design.write("routing.json", {name: quantity.model_dump(mode="json") for name, quantity in found.items()})
 
 

@@ -9,7 +9,7 @@ from weft.adder_graph import TOP, AdderGraph
 from weft.firmware.rtl import Project
 
 _TEST = '''\
-"""Drives module {top} with the golden vectors. Run: make (needs cocotb >= 1.9, and a simulator that it knows)."""
+"""Drives module {top} with the golden vectors. Run: make (needs cocotb 2, and a simulator that it knows)."""
 
 from pathlib import Path
 
@@ -41,7 +41,7 @@ async def outputs_are_the_golden_ones(dut):
 '''
 
 _MAKEFILE = """\
-SIM ?= verilator
+SIM ?= {simulator}
 TOPLEVEL_LANG = {language}
 {sources_name} = {sources}
 TOPLEVEL = {top}
@@ -50,6 +50,9 @@ MODULE = test_{top}
 COCOTB_TEST_MODULES = test_{top}
 ifeq ($(SIM),verilator)
 EXTRA_ARGS += -Wno-fatal
+endif
+ifeq ($(SIM),ghdl)
+EXTRA_ARGS += --std=08
 endif
 include $(shell cocotb-config --makefiles)/Makefile.sim
 """
@@ -63,6 +66,7 @@ def write(project: Project, graph: AdderGraph, place: Path, name: str, version: 
     text = _MAKEFILE.format(
         top=TOP,
         language=project.language,
+        simulator={"verilog": "verilator", "vhdl": "ghdl"}[project.language],
         sources_name=f"{project.language.upper()}_SOURCES",
         sources=sources,
     )

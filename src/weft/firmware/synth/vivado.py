@@ -1,0 +1,223 @@
+"""Synthesis and routing by Vivado, out of context, where it is on PATH: a batch script, a run, and its reports.
+
+Nothing is read from Vivado's exit code alone: what is reported are the numbers of `report_utilization` and
+`report_timing_summary`, of 2019.2 and later; one that is missing is null and says so. The frequency is
+1 / (period - WNS), and the latency that many cycles: the convention of the published results of these compilers.
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+import time
+from pathlib import Path
+
+from weft import atomic
+from weft.adder_graph import TOP
+from weft.config import find_part
+from weft.errors import ToolError, ToolNotFoundError, UnsupportedError
+from weft.firmware._process import run_logged
+from weft.firmware.rtl import Project
+from weft.types import Quantity, Stage
+
+SCRIPT, LOG, UTILIZATION, TIMING = "vivado.tcl", "vivado.log", "utilization.rpt", "timing.rpt"
+OLDEST = (2019, 2)
+
+_FAMILIES = ("xcup", "xcu", "xc7")
+_ROWS: dict[str, tuple[tuple[str, float], ...]] = {
+    "lut": (("CLB LUTs", 1), ("Slice LUTs", 1)),
+    "ff": (("CLB Registers", 1), ("Slice Registers", 1)),
+    "dsp": (("DSPs", 1),),
+    "carry": (("CARRY8", 1), ("CARRY4", 1)),
+    "bram_18k": (("Block RAM Tile", 2),),
+    "uram": (("URAM", 1),),
+}
+"""Names of a resource's row in the reports of all families, and what one of it counts for."""
+
+_TOO_LARGE = r"ERROR: \[(?:Place 30-(?:640|380|487)|DRC UTLZ-\d+|Place 30-99)\][^\n]*"
+
+
+def find() -> str:
+    """Return the version of Vivado, such as `2023.2`.
+
+    Raises:
+        ToolNotFoundError: It is not on PATH, does not answer, or is too old.
+    """
+    if shutil.which("vivado") is None:
+        raise ToolNotFoundError(
+            "Vivado is not on PATH; source settings64.sh of an installation, or set firmware.synth: yosys and "
+            "firmware.route: none"
+        )
+    try:
+        answer = subprocess.run(["vivado", "-version"], capture_output=True, text=True, timeout=120).stdout
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise ToolNotFoundError(
+            f"'vivado -version' does not answer ({error}); see whether it starts by hand"
+        ) from error
+    found = re.search(r"v(\d{4})\.(\d+)", answer)
+    if found is None:
+        raise ToolNotFoundError(f"'vivado -version' names no version: {answer[:100]!r}; source settings64.sh again")
+    year, minor = int(found.group(1)), int(found.group(2))
+    if (year, minor) < OLDEST:
+        raise ToolNotFoundError(
+            f"Vivado {year}.{minor} is too old: its reports are read from {OLDEST[0]}.{OLDEST[1]} on; "
+            "source settings64.sh of a newer one"
+        )
+    return f"{year}.{minor}"
+
+
+def emit(project: Project, part: str, clock_period_ns: float, *, routed: bool) -> str:
+    """Return the Tcl that synthesises a project in its directory's `vivado/`, and places and routes it if asked to."""
+    read = {"verilog": "read_verilog", "vhdl": "read_vhdl -vhdl2008"}[project.language]
+    lines = [f"{read} {{../{path.as_posix()}}}" for path in project.sources]
+    if project.clocked:
+        # a script of its own: as a file of constraints it must be there before synthesis
+        lines += [
+            "set out [open clock.xdc w]",
+            f'puts $out "create_clock -name clk -period {clock_period_ns:g} \\[get_ports clk\\]"',
+            "close $out",
+            "read_xdc -mode out_of_context clock.xdc",
+        ]
+    lines.append(f"synth_design -top {TOP} -part {part} -mode out_of_context")
+    if routed:
+        lines += ["opt_design", "place_design", "phys_opt_design", "route_design"]
+    lines += [f"report_utilization -file {UTILIZATION}", f"report_timing_summary -file {TIMING}", ""]
+    return "\n".join(lines)
+
+
+def synthesise(
+    directory: Path | str, part: str, timeout_s: float = 1200.0, *, memory_gib: float | None = None
+) -> dict[str, Quantity]:
+    """Synthesise a project for a part; script, log and reports stay in the project, under `vivado/`.
+
+    Args:
+        directory: Where `weft.firmware.rtl.emit` wrote the project.
+        part: An AMD part with package and speed grade, such as `xcvu13p-flga2577-2-e`.
+        timeout_s: Wall-clock limit in seconds.
+        memory_gib: Memory that Vivado may take, in GiB.
+
+    Returns:
+        lut, ff, dsp, carry, bram_18k, uram and fmax_mhz (before placement: of estimated wires), of stage `synthesis`.
+
+    Raises:
+        ToolNotFoundError: Vivado is missing or too old.
+        UnsupportedError: The part is not AMD's.
+        ToolError: It failed, took too long or too much memory, or the design does not fit.
+        RunError: The directory holds no project.
+    """
+    project = Project.open(directory)
+    return _run(project, part, project.clock_period_ns, timeout_s, memory_gib, "synthesis")
+
+
+def route(
+    directory: Path | str,
+    part: str,
+    clock_period_ns: float,
+    timeout_s: float = 3600.0,
+    *,
+    memory_gib: float | None = None,
+) -> dict[str, Quantity]:
+    """Synthesise, place and route a project; as `synthesise`, with latency_ns, and of stage `post_route`."""
+    return _run(Project.open(directory), part, clock_period_ns, timeout_s, memory_gib, "post_route")
+
+
+def _run(
+    project: Project, part: str, clock_period_ns: float, timeout_s: float, memory_gib: float | None, stage: Stage
+) -> dict[str, Quantity]:
+    family = find_part(part).family
+    if family not in _FAMILIES:
+        raise UnsupportedError(f"Vivado knows no '{part}'; name a part of AMD, or synthesise with yosys")
+    start, tool = time.monotonic(), f"Vivado {find()}"
+    place = project.directory / "vivado"
+    place.mkdir(exist_ok=True)
+    for name in (UTILIZATION, TIMING):
+        (place / name).unlink(missing_ok=True)  # a report that is there is of this run
+    atomic.write_text(place / SCRIPT, emit(project, part, clock_period_ns, routed=stage == "post_route"))
+    doing = "place and route" if stage == "post_route" else "synthesise"
+    try:
+        run_logged(
+            ["vivado", "-mode", "batch", "-nojournal", "-nolog", "-notrace", "-source", SCRIPT],
+            task=f"{doing} {project.directory} with {tool}",
+            log=place / LOG,
+            timeout_s=max(timeout_s - (time.monotonic() - start), 0.1),
+            cwd=place,
+            memory_gib=memory_gib,
+        )
+    except ToolError as error:
+        too_large = re.search(_TOO_LARGE, (place / LOG).read_text(errors="replace"))
+        if too_large:
+            raise ToolError(
+                f"the design does not fit on {part}: Vivado says '{too_large.group(0)}'; compress it further, or "
+                f"choose a larger part. All it said is in {place / LOG}"
+            ) from error
+        raise
+    texts = []
+    for name in (UTILIZATION, TIMING):
+        if not (place / name).exists():
+            raise ToolError(f"{tool} ended without {name}; see {place / LOG}")
+        texts.append((place / name).read_text(errors="replace"))
+    return parse(*texts, stage, project.pipeline.latency_cycles)
+
+
+def parse(utilization: str, timing: str, stage: Stage, latency_cycles: int) -> dict[str, Quantity]:
+    """Read Vivado's reports; for the quantities see `synthesise`. What a report does not hold is null, with the reason.
+
+    Args:
+        utilization: The text of `report_utilization`.
+        timing: The text of `report_timing_summary`.
+        stage: `synthesis` or `post_route`.
+        latency_cycles: Cycles of the pipeline.
+    """
+    version = re.search(r"Tool Version\s*:\s*Vivado v\.?(\d{4}\.\d+)", utilization)
+    source = f"Vivado {version.group(1)}" if version else "Vivado"
+    used = _used(utilization)
+    found: dict[str, Quantity] = {}
+    for name, rows in _ROWS.items():
+        value = next((used[row] * each for row, each in rows if row in used), None)
+        names = " or ".join(f"'{row}'" for row, _ in rows)
+        note = None if value is not None else f"{UTILIZATION} has no row {names}"
+        if name == "bram_18k" and value is not None:
+            note = "a tile of 36 kbit counts as two"
+        found[name] = Quantity(value=value, unit="count", stage=stage, source=source, reason=note)
+    slack, period = _slack(timing), _period(timing)
+    wires = "of routed wires" if stage == "post_route" else "of estimated wires: before placement"
+    fastest, reason = None, f"{TIMING} holds no clock and no path between registers"
+    if slack is not None and period is not None and period > slack:
+        fastest, reason = 1000 / (period - slack), f"1 / ({period:g} ns - WNS of {slack:g} ns), {wires}"
+    found["fmax_mhz"] = Quantity(value=fastest, unit="MHz", stage=stage, source=source, reason=reason)
+    if stage == "post_route":
+        ns = None if fastest is None else latency_cycles * 1000 / fastest
+        why = reason if ns is None else f"{latency_cycles} cycles at that frequency"
+        found["latency_ns"] = Quantity(value=ns, unit="ns", stage=stage, source=source, reason=why)
+    return found
+
+
+def _used(text: str) -> dict[str, float]:
+    """Return the column `Used` of all tables of sites, by the row's name without its footnote."""
+    found: dict[str, float] = {}
+    column = None
+    for line in text.splitlines():
+        cells = [cell.strip() for cell in line.split("|")[1:-1]]
+        if not cells:
+            column = None if not line.startswith("+") else column
+        elif cells[0] in ("Site Type", "Ref Name") or "Used" in cells:
+            column = cells.index("Used") if cells[0] == "Site Type" and "Used" in cells else None
+        elif column is not None and len(cells) > column:
+            name = cells[0].rstrip("*").strip()
+            if re.fullmatch(r"\d+(\.\d+)?", cells[column]):
+                found.setdefault(name, float(cells[column]))
+    return found
+
+
+def _slack(text: str) -> float | None:
+    """Return the worst negative slack of the design, in ns."""
+    found = re.search(r"^\s*WNS\(ns\).*\n[\s-]+\n\s*(-?\d+\.\d+|NA)\b", text, re.MULTILINE)
+    return None if found is None or found.group(1) == "NA" else float(found.group(1))
+
+
+def _period(text: str) -> float | None:
+    """Return the period of the clock, in ns; of several clocks the shortest."""
+    table = re.search(r"^Clock\s+Waveform\(ns\)\s+Period\(ns\).*\n[\s-]+\n((?:\S.*\n|\s+\S.*\n)*)", text, re.MULTILINE)
+    periods = re.findall(r"\{[^}]*\}\s+(\d+\.\d+)", table.group(1)) if table else []
+    return min(map(float, periods), default=None)
