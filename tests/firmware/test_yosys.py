@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import shutil
+import subprocess
 from pathlib import Path
 
 import pytest
 
 from tests.firmware.models import PART
 from weft.adder_graph import AdderGraph
+from weft.config import find_part
 from weft.errors import RunError, ToolError, ToolNotFoundError
 from weft.firmware import Project, emit
 from weft.firmware.synth import synthesise, yosys
@@ -67,6 +69,33 @@ def test_the_script_names_every_source_once(small, family, flow):
     assert lines[0].startswith('read_verilog -defer "src/static/') and lines[0].endswith('"src/model.v"')
     assert lines[1:3] == ["hierarchy -check -top model", flow]
     assert lines[-2:] == ["ltp @logic", "tee -q -o yosys.json.new stat -json"]
+
+
+def test_what_a_part_does_not_have_is_said():
+    found = yosys.within(yosys.parse(report_of(LUT6=20_801, FDRE=41_600)), find_part("xc7a35t"))
+    assert found["lut"].value == 20_801 and found["lut"].reason.startswith(
+        "does not fit: xc7a35t has 20,800; 0 of them"
+    )
+    assert found["ff"].reason is None
+
+
+@pytest.mark.slow
+def test_a_full_disk_ends_synthesis_with_an_error_and_no_report(small, tmp_path):
+    place = tmp_path / "disk"
+    place.mkdir()
+    size = sum(path.stat().st_blocks for path in small.project.directory.rglob("*")) // 2 + 60
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size}k", "none", str(place)], capture_output=True)
+    if mounted.returncode:
+        pytest.skip(f"cannot mount a small disk: {mounted.stderr.decode().strip()}")
+    try:
+        project = copy_of(small.project, place / "project")
+        (place / "filler").write_bytes(b"x" * (shutil.disk_usage(place).free - 4096))
+        with pytest.raises((ToolError, OSError)) as caught:
+            synthesise(project.directory, PART)
+        assert "No space left" in str(caught.value) or "see yosys.log" in str(caught.value)
+        assert not (project.directory / "yosys.json").exists()
+    finally:
+        subprocess.run(["umount", str(place)], check=True)
 
 
 def test_the_depth_is_that_of_the_last_path_in_the_log():

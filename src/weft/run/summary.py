@@ -63,7 +63,8 @@ def describe(design: Design) -> dict[str, Any]:
     """
     training, metrics = design.read("training.json"), design.read("metrics.json") or {}
     estimated, synthesised = design.read("cost.json") or {}, design.read("synthesis.json") or {}
-    verification = design.read("verification.json")
+    verification, layers = design.read("verification.json"), design.read("layers.json")
+    known = {name: one for name, one in synthesised.items() if one["value"] is not None or name not in estimated}
     return {
         "id": design.id,
         "trial": training["trial"],
@@ -71,11 +72,12 @@ def describe(design: Design) -> dict[str, Any]:
         "architecture": design.read("architecture.json"),
         "metrics": {name: {**value, "split": "test"} for name, value in metrics.get("test", {}).items()},
         "validation": metrics.get("validation") or {name: {"value": v} for name, v in training["log"].items()},
-        "cost": {**estimated, **synthesised},
+        "cost": {**estimated, **known},
         "estimates": estimated,
         "routing": design.read("routing.json"),
         "hls": design.read("hls.json"),
         "verification": verification,
+        **({"layers": layers} if layers else {}),
     }
 
 

@@ -20,7 +20,8 @@ from pathlib import Path
 
 from weft import atomic
 from weft.adder_graph import TOP
-from weft.config import find_part
+from weft.config import Part, find_part
+from weft.config.parts import RESOURCES
 from weft.errors import ToolError, ToolNotFoundError
 from weft.firmware._process import run_logged
 from weft.firmware.rtl import Project
@@ -114,8 +115,8 @@ def run(project: Project, family: str, place: Path, timeout_s: float) -> dict[st
             cwd=place,
             env={"TMPDIR": scratch},
         )
-    text = report.read_text()
-    report.unlink()
+    text = report.read_text() if report.exists() else ""
+    report.unlink(missing_ok=True)
     quantities = {**parse(text, family), "logic_depth": depth_of(log.read_text(errors="replace"))}
     atomic.write_text(place / REPORT, text)
     if not project.clocked:
@@ -191,6 +192,17 @@ def synthesise(directory: Path | str, part: str, timeout_s: float = 1200.0) -> d
         RunError: The directory holds no project.
     """
     find()
-    family = find_part(part).family
+    device = find_part(part)
     project = Project.open(directory)
-    return run(project, family, project.directory, timeout_s)
+    return within(run(project, device.family, project.directory, timeout_s), device)
+
+
+def within(quantities: dict[str, Quantity], device: Part) -> dict[str, Quantity]:
+    """Return quantities in which the reason of each that is more than a device has says so."""
+    found = dict(quantities)
+    for name in RESOURCES:
+        one, there = quantities.get(name), getattr(device, name)
+        if one is not None and one.value is not None and one.value > there:
+            note = f"does not fit: {device.device} has {there:,}"
+            found[name] = one.model_copy(update={"reason": "; ".join(filter(None, (note, one.reason)))})
+    return found
