@@ -21,6 +21,7 @@ LEVELS = [
     {"layers"},
     {"space", "train"},
     {"cost"},
+    {"testing"},
     {"compression"},
     {"firmware"},
     {"search"},

@@ -79,7 +79,7 @@ def test_a_network_without_logic_is_noted(model):
 
 
 def test_every_cost_objective_is_given_by_a_model(model):
-    assert names() == ("adder_graph", "bops", "ebops", "parameters")
+    assert names() == ("adder_graph", "bops", "ebops", "parameters", "rule4ml")
     assert all(name in providing(name).provides for name in COSTS)
     costs = costs_of(model, (*COSTS, "accuracy"), PART, 4.0)
     assert tuple(costs) == COSTS and all(q.value is not None and q.value > 0 for q in costs.values())
@@ -90,7 +90,7 @@ def test_an_unknown_name_is_answered_with_the_nearest():
         find("ebop")
     with pytest.raises(ConfigError, match=r"no cost model is called 'vivado'; there are adder_graph, bops, ebops"):
         find("vivado")
-    with pytest.raises(ConfigError, match=r"no cost model gives 'watts'; they give bops, ebops, ff, ii_cycles, lat"):
+    with pytest.raises(ConfigError, match=r"no cost model gives 'watts'; they give bops, bram_18k, dsp, ebops, ff"):
         providing("watts")
 
 

@@ -19,6 +19,7 @@ def main() -> None:
         run,
         stages,
         status,
+        surrogate,
         tune,
         validate,
         verify,

@@ -45,8 +45,8 @@ def _root(
     logging.getLogger("weft").setLevel(level)
 
 
-def command(function: F) -> F:
-    """Register a command whose errors end it with a message on stderr and the error's exit code."""
+def command(function: F, group: typer.Typer = app) -> F:
+    """Register a command of `weft` or of a group; its errors end it with a message on stderr and their exit code."""
 
     @functools.wraps(function)
     def guarded(*args: Any, **kwargs: Any) -> Any:
@@ -66,7 +66,7 @@ def command(function: F) -> F:
             typer.secho("stopped; nothing finished is lost: the same command goes on from here", fg="yellow", err=True)
             raise typer.Exit(INTERRUPTED) from None
 
-    app.command(name=function.__name__.replace("_", "-"))(guarded)
+    group.command(name=function.__name__.replace("_", "-"))(guarded)
     return function
 
 

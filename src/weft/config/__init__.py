@@ -16,6 +16,7 @@ from weft.config.compress import (
     SizeTarget,
 )
 from weft.config.constraint import Constraint, parse_constraints
+from weft.config.cost import CostConfig
 from weft.config.data import XY, DataConfig, FilesConfig, RowsConfig, WindowConfig
 from weft.config.experiment import Experiment
 from weft.config.firmware import FirmwareConfig, RtlConfig, SolverConfig, VerifyConfig
@@ -63,6 +64,7 @@ __all__ = [
     "ConstantSchedule",
     "Constraint",
     "CosineSchedule",
+    "CostConfig",
     "DataConfig",
     "EarlyStopping",
     "Experiment",

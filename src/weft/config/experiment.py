@@ -9,6 +9,7 @@ from pydantic import AfterValidator, Field, model_validator
 
 from weft.config.compress import CompressConfig, HgqCompression
 from weft.config.constraint import parse_constraints
+from weft.config.cost import CostConfig
 from weft.config.data import DataConfig
 from weft.config.firmware import FirmwareConfig
 from weft.config.search import SearchConfig
@@ -49,6 +50,7 @@ class Experiment(Section):
     select: SelectConfig = Field(default=SelectConfig(), description="Which designs of the front go on to compression.")
     compress: CompressConfig = Field(default=HgqCompression(), description="How the picked designs are compressed.")
     target: TargetConfig = Field(default=TargetConfig(), description="The FPGA, its clock and the budget.")
+    cost: CostConfig = Field(default=CostConfig(), description="Which cost models estimate a design.")
     firmware: FirmwareConfig = Field(default=FirmwareConfig(), description="How the firmware is checked and measured.")
     tune: TuneConfig | None = Field(default=None, description="Which fields of the compression 'weft tune' tunes.")
     tracking: TrackingConfig = Field(default=TrackingConfig(), description="Tracking outside the run directory.")

@@ -5,11 +5,13 @@ from __future__ import annotations
 from weft.cost._base import CostInput, CostModel, Target, find, names, providing, register
 from weft.cost.adder_graph import AdderGraphCost
 from weft.cost.bops import Bops, dense_bops, effective_bops
-from weft.cost.costs import costs_of
+from weft.cost.costs import FixedTarget, SideBySide, costs_of, side_by_side
 from weft.cost.ebops import Ebops, dense_ebops, ebops_hgq
 from weft.cost.hls4ml import Hls4mlRules, HlsTarget
 from weft.cost.parameters import Parameters
 from weft.cost.products import significant_bits
+from weft.cost.rule4ml import Rule4ml
+from weft.cost.sampled import sampled_costs, sampled_model
 
 __all__ = [
     "AdderGraphCost",
@@ -17,9 +19,12 @@ __all__ = [
     "CostInput",
     "CostModel",
     "Ebops",
+    "FixedTarget",
     "Hls4mlRules",
     "HlsTarget",
     "Parameters",
+    "Rule4ml",
+    "SideBySide",
     "Target",
     "costs_of",
     "dense_bops",
@@ -30,5 +35,8 @@ __all__ = [
     "names",
     "providing",
     "register",
+    "sampled_costs",
+    "sampled_model",
+    "side_by_side",
     "significant_bits",
 ]

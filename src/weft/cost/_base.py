@@ -6,6 +6,7 @@ import difflib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from importlib.metadata import EntryPoint, entry_points
 from typing import TYPE_CHECKING, Any, Protocol
 
 from weft.cost.products import Product, objection, products
@@ -78,7 +79,11 @@ class CostModel(Protocol):
         ...
 
 
+GROUP = "weft.cost_models"
+"""The entry points under which packages offer cost models: classes, or functions that return an instance."""
+
 _MODELS: dict[str, CostModel] = {}
+_offered: dict[str, EntryPoint] | None = None
 
 
 def register(model: Callable[[], CostModel]) -> Callable[[], CostModel]:
@@ -89,34 +94,78 @@ def register(model: Callable[[], CostModel]) -> Callable[[], CostModel]:
 
 
 def names() -> tuple[str, ...]:
-    """Return the names of all cost models, sorted."""
-    return tuple(sorted(_MODELS))
+    """Return the names of all cost models, sorted; a plug-in is not imported for that."""
+    return tuple(sorted({*_MODELS, *_plug_ins()}))
 
 
 def find(name: str) -> CostModel:
     """Return a cost model by name.
 
     Raises:
-        ConfigError: There is none; the message names the nearest.
+        ConfigError: There is none; the message names the nearest. Or it is a plug-in that cannot be used; the message
+            names the distribution that offers it.
     """
     if name not in _MODELS:
-        near = difflib.get_close_matches(name, _MODELS, 1)
-        hint = f"did you mean '{near[0]}'?" if near else f"there are {', '.join(names())}"
-        raise ConfigError(f"no cost model is called '{name}'; {hint}")
+        offered = _plug_ins()
+        if name not in offered:
+            near = difflib.get_close_matches(name, names(), 1)
+            hint = f"did you mean '{near[0]}'?" if near else f"there are {', '.join(names())}"
+            raise ConfigError(f"no cost model is called '{name}'; {hint}")
+        _MODELS[name] = _load(name, offered[name])
     return _MODELS[name]
 
 
-def providing(quantity: str) -> CostModel:
+def providing(quantity: str, among: Sequence[str] = ()) -> CostModel:
     """Return the cost model that gives a quantity.
+
+    Args:
+        quantity: Its name.
+        among: Names of cost models that are asked first, in this order; then weft's own, and plug-ins last.
 
     Raises:
         ConfigError: None gives it; the message lists those that are given.
     """
-    for model in _MODELS.values():
-        if quantity in model.provides:
-            return model
-    known = ", ".join(sorted(name for model in _MODELS.values() for name in model.provides))
+    every = list(dict.fromkeys((*among, *_MODELS, *names())))
+    for name in every:
+        if quantity in find(name).provides:
+            return find(name)
+    known = ", ".join(sorted({given for name in every for given in find(name).provides}))
     raise ConfigError(f"no cost model gives '{quantity}'; they give {known}")
+
+
+def _plug_ins() -> dict[str, EntryPoint]:
+    """Return the cost models that other packages offer, found at the first question and not imported."""
+    global _offered
+    if _offered is None:
+        _offered = {}
+        for point in entry_points(group=GROUP):
+            if point.name in _MODELS or point.name in _offered:
+                other = _distribution(_offered[point.name]) if point.name in _offered else "weft itself"
+                raise ConfigError(
+                    f"{_distribution(point)} offers a cost model '{point.name}', and so does {other}; uninstall one"
+                )
+            _offered[point.name] = point
+    return _offered
+
+
+def _load(name: str, point: EntryPoint) -> CostModel:
+    whose = f"cost model '{name}' of {_distribution(point)} ({point.value})"
+    try:
+        model = point.load()()
+    except Exception as error:
+        raise ConfigError(
+            f"{whose} cannot be loaded: {type(error).__name__}: {error}; repair that package, or uninstall it"
+        ) from error
+    lacks = [part for part in ("name", "provides", "supports", "estimate") if not hasattr(model, part)]
+    if lacks:
+        raise ConfigError(f"{whose} is no cost model: it has no {' and no '.join(lacks)}")
+    if model.name != name:
+        raise ConfigError(f"{whose} calls itself '{model.name}'; its entry point must have the same name")
+    return model
+
+
+def _distribution(point: EntryPoint) -> str:
+    return "an unknown package" if point.dist is None else f"{point.dist.name} {point.dist.version}"
 
 
 def require(model: CostModel, design: CostInput) -> None:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from weft.cost._base import CostInput, providing
+from pydantic import BaseModel, ConfigDict
+
+from weft.cost._base import CostInput, Target, find, providing
+from weft.errors import UnsupportedError
 from weft.objectives import OBJECTIVES
 from weft.types import Quantity
 
@@ -17,7 +20,14 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class _Target:
+class FixedTarget:
+    """A part and a clock.
+
+    Attributes:
+        part: The FPGA.
+        clock_period_ns: The clock asked for, in ns.
+    """
+
     part: str
     clock_period_ns: float
 
@@ -28,6 +38,7 @@ def costs_of(
     part: str,
     clock_period_ns: float,
     graph: AdderGraph | None = None,
+    among: Sequence[str] = (),
 ) -> dict[str, Quantity]:
     """Return costs of a finalised model.
 
@@ -37,15 +48,58 @@ def costs_of(
         part: The FPGA.
         clock_period_ns: The clock asked for.
         graph: The model's adder graph, where it has been traced already.
+        among: Names of cost models that are asked first: the first of them that gives a quantity decides.
 
     Raises:
         ConfigError: No cost model gives one of the names.
         UnsupportedError: The model has no exact fixed-point form.
     """
     names = [name for name in wanted if name not in OBJECTIVES or OBJECTIVES[name].kind == "cost"]
-    models = list(dict.fromkeys(providing(name) for name in names))
-    target, design = _Target(part, clock_period_ns), CostInput(model=model, graph=graph)
+    models = list(dict.fromkeys(providing(name, among) for name in names))
+    target, design = FixedTarget(part, clock_period_ns), CostInput(model=model, graph=graph)
     found: dict[str, Quantity] = {}
     for cost_model in models:
-        found |= cost_model.estimate([design], target)[0].quantities
+        found = dict(cost_model.estimate([design], target)[0].quantities) | found
     return {name: found[name] for name in names}
+
+
+class SideBySide(BaseModel):
+    """What several cost models say of one design.
+
+    Attributes:
+        quantities: By quantity and by cost model, in the order in which the models decide.
+        refused: Why a cost model gives nothing, by its name.
+        notes: What a cost model wants to be known, by its name.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    quantities: dict[str, dict[str, Quantity]]
+    refused: dict[str, str] = {}
+    notes: dict[str, tuple[str, ...]] = {}
+
+
+def side_by_side(design: CostInput, models: Sequence[str], target: Target) -> SideBySide:
+    """Ask several cost models, each of which may refuse the design.
+
+    Raises:
+        ConfigError: There is no cost model of one of the names.
+        ToolError: A program that a cost model needs failed.
+    """
+    quantities: dict[str, dict[str, Quantity]] = {}
+    refused, notes = {}, {}
+    for model in [find(name) for name in models]:
+        reason = model.supports(design)
+        if reason is not None:
+            refused[model.name] = reason
+            continue
+        try:
+            (estimate,) = model.estimate([design], target)
+        except UnsupportedError as error:  # for this target
+            refused[model.name] = str(error)
+            continue
+        for name, quantity in estimate.quantities.items():
+            quantities.setdefault(name, {})[model.name] = quantity
+        if estimate.notes:
+            notes[model.name] = estimate.notes
+    return SideBySide(quantities=quantities, refused=refused, notes=notes)

@@ -138,6 +138,10 @@ def _weights(layer: Any, name: str, its: str, read: str) -> Floats:
 
 
 def _numbers(variable: Any) -> Floats:
-    value = variable._value  # without Keras' scopes and casts; JAX's arrays are read where they are
-    value = value.detach().cpu().numpy() if hasattr(value, "detach") else np.asarray(value)
-    return value.astype(np.float64)
+    return values_of(variable).astype(np.float64)
+
+
+def values_of(variable: Any) -> np.ndarray:
+    """Return what a variable holds, without Keras' scopes and casts; JAX's arrays are read where they are."""
+    value = variable._value
+    return value.detach().cpu().numpy() if hasattr(value, "detach") else np.asarray(value)

@@ -70,15 +70,18 @@ def hardware_job(job: dict[str, Any], report: Report) -> None:
 
 def _build(run: Run, design: Design) -> None:
     from weft.adder_graph import AdderGraph
-    from weft.cost import costs_of
+    from weft.cost import CostInput, costs_of, side_by_side
     from weft.firmware import emit
     from weft.objectives import COSTS
 
-    target, model = run.experiment.target, load_model(design.model)
+    target, model, models = run.experiment.target, load_model(design.model), run.experiment.cost.models
     graph = AdderGraph.from_model(model, run.experiment.firmware.rtl)
     graph.save(design.graph)
     emit(graph, design.firmware, target.part, target.clock_period_ns)
-    costs = costs_of(model, (*COSTS, "ii_cycles"), target.part, target.clock_period_ns, graph=graph)
+    names = (*COSTS, "ii_cycles")
+    costs = costs_of(model, names, target.part, target.clock_period_ns, graph=graph, among=models)
+    all_of_them = side_by_side(CostInput(model, graph), models, target)
+    design.write("estimates.json", all_of_them.model_dump(mode="json"))
     design.write("cost.json", {name: quantity.model_dump(mode="json") for name, quantity in costs.items()})
 
 

@@ -118,7 +118,8 @@ def design_costs(
     from weft.cost import costs_of
 
     final, note = finalised(model, architecture, x)
-    costs = costs_of(final, wanted, experiment.target.part, experiment.target.clock_period_ns)
+    costs = costs_of(final, wanted, experiment.target.part, experiment.target.clock_period_ns,
+                     among=experiment.cost.models)  # fmt: skip
     if note is None:
         return costs
     return {name: quantity.model_copy(update={"reason": note}) for name, quantity in costs.items()}

@@ -1,0 +1,117 @@
+"""Estimates where no weights exist yet: the network is built, and its kernels are drawn at given bits and sparsity.
+
+Every cost model can be asked then, also one that needs actual weights. A kernel is normal, of the variance that keeps
+that of its values (He et al., 2015, arXiv:1502.01852), rounded to the given bits, with zeros at random places; ranges
+come from normal inputs. What trained kernels cost less, since they share more or have dead neurons, it does not see:
+the numbers are of stage `predicted`, and say how they were drawn.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from weft.cost.costs import costs_of
+from weft.errors import ConfigError
+from weft.types import Quantity
+
+if TYPE_CHECKING:
+    import keras
+
+    from weft.space.architecture import Architecture
+
+_ROWS = 256
+"""So many random inputs find the ranges."""
+
+
+def sampled_model(architecture: Architecture, bits: int, sparsity: float = 0.0, seed: int = 0) -> keras.Model:
+    """Return a network of random weights, finalised as one that is trained.
+
+    Args:
+        architecture: The network; its numbers are replaced by fixed ones.
+        bits: Width of weights and activations, in bits, >= 1.
+        sparsity: Share of weights that are zero, in [0, 1].
+        seed: Where the draws start; the same seed gives the same network.
+
+    Raises:
+        ConfigError: bits or sparsity are no such numbers.
+    """
+    from weft.config.numbers import FixedNumbers
+    from weft.quantize.calibrate import calibrate
+    from weft.quantize.dead import remove_dead
+    from weft.quantize.kernels import kernels
+    from weft.quantize.plain import plain
+    from weft.space.model import build
+
+    if bits < 1 or not 0.0 <= sparsity <= 1.0:
+        raise ConfigError(
+            f"kernels are sampled with at least 1 bit and a sparsity from 0 to 1; got {bits} bits and {sparsity:g}"
+        )
+    rng = np.random.default_rng(seed)
+    model = build(architecture.with_numbers(FixedNumbers(total_bits=bits, io_bits=max(bits, 2))))
+    for kernel in kernels(model):
+        shape = tuple(kernel.variable.shape)
+        fan_in = max(1, int(np.prod(shape[:-1])))
+        n_zeros = round(sparsity * int(np.prod(shape)))
+        drawn = rng.normal(0.0, np.sqrt(2.0 / fan_in), shape).ravel()
+        drawn[rng.permutation(drawn.size)[:n_zeros]] = 0.0
+        kernel.variable.assign(drawn.reshape(shape).astype(np.float32))
+    calibrate(model, rng.normal(0.0, 1.0, (_ROWS, *architecture.input_shape)).astype(np.float32))
+    made = plain(model)
+    made.trainable = False
+    remove_dead(made)
+    return made
+
+
+def sampled_costs(
+    architecture: Architecture,
+    wanted: Iterable[str],
+    part: str,
+    clock_period_ns: float,
+    *,
+    bits: int,
+    sparsity: float = 0.0,
+    seed: int = 0,
+    draws: int = 3,
+) -> dict[str, Quantity]:
+    """Estimate costs of a network that has no weights yet.
+
+    Args:
+        architecture: The network.
+        wanted: Names of costs.
+        part: The FPGA.
+        clock_period_ns: The clock asked for, in ns.
+        bits: Width of weights and activations, in bits.
+        sparsity: Share of weights that are zero, in [0, 1].
+        seed: Where the draws start.
+        draws: How many networks are drawn; values are medians, and intervals hold those of all of them.
+
+    Raises:
+        ConfigError: No cost model gives one of the names, or bits, sparsity or draws are not possible.
+    """
+    if draws < 1:
+        raise ConfigError(f"at least one network has to be drawn; got draws={draws}")
+    names = tuple(wanted)
+    seeds = np.random.SeedSequence(seed).generate_state(draws)
+    models = [sampled_model(architecture, bits, sparsity, int(one)) for one in seeds]
+    found = [costs_of(model, names, part, clock_period_ns) for model in models]
+    how = f"on kernels sampled at {bits} bits with {sparsity:.0%} zeros ({draws} draws, seed {seed})"
+    return {name: _joined([one[name] for one in found], how) for name in found[0]}
+
+
+def _joined(quantities: list[Quantity], how: str) -> Quantity:
+    one = quantities[0]
+    if any(q.value is None for q in quantities):
+        return one
+    ends = [end for q in quantities for end in (q.value, q.low, q.high) if end is not None]
+    return Quantity(
+        value=float(np.median([q.value for q in quantities])),  # type: ignore[arg-type]
+        unit=one.unit,
+        stage="predicted",
+        source=f"{one.source}, {how}",
+        low=min(ends),
+        high=max(ends),
+        reason=f"{one.reason}; {how}" if one.reason else how,
+    )
