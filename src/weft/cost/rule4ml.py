@@ -257,7 +257,7 @@ def _call(python: Path, request: dict[str, Any], timeout_s: float) -> dict[str, 
     """Ask a process of its own, and return its answer."""
     worker = Path(__file__).with_name("rule4ml_worker.py")
     again = f"repair its environment with '{INSTALL}'"
-    command = [str(python), str(worker)]
+    command = [str(python), "-P", str(worker)]  # its neighbour here has the name of the package that it imports
     environment = {name: value for name, value in os.environ.items() if name not in ("PYTHONPATH", "KERAS_BACKEND")}
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
     with subprocess.Popen(command, text=True, env=environment, start_new_session=True, **pipes) as process:
