@@ -82,14 +82,14 @@ def csynth_rpt(text: str) -> dict[str, Quantity]:
     names = next((row for row in _rows(text) if "BRAM_18K" in row), [])
     used = {_CELLS[name]: value for name, value in zip(names, totals, strict=False) if name in _CELLS}
     clock = _row(text, r"ap_clk") or []
-    latency = re.search(r"\+ Latency:.*?\n((?:\s*[|+].*\n)+)", text, re.S)
-    cycles = _rows(latency.group(1))[-1] if latency else []
+    after = _rows(text.partition("+ Latency")[2])
+    cycles = next((row for row in after if len(row) in (5, 7) and re.fullmatch(r"\d+|\?|undef", row[0])), [])
     # latency least and most, perhaps both in time as well, interval least and most, kind of pipeline
     return _csynth(
         f"{title.group(1)} {version.group(1) if version else 'of unknown version'}",
         used,
-        latency=cycles[1] if len(cycles) in (5, 7) else None,
-        interval=cycles[-2] if len(cycles) in (5, 7) else None,
+        latency=cycles[1] if cycles else None,
+        interval=cycles[-2] if cycles else None,
         target=_without_unit(clock[1]) if len(clock) > 2 else None,
         estimated=_without_unit(clock[2]) if len(clock) > 2 else None,
     )

@@ -62,10 +62,10 @@ def find(backend: str) -> tuple[str, tuple[str, ...]]:
     for command in commands:
         if shutil.which(command[0]):
             return name, command
-    programs = " nor ".join(command[0] for command in commands)
+    programs = " or ".join(command[0] for command in commands)
     raise ToolNotFoundError(
-        f"building an HLS project for {backend} needs {name}, and {programs} is on PATH; source settings64.sh of its "
-        "installation, or set firmware.hls.build: none"
+        f"building an HLS project for {backend} needs {name}, and there is no {programs} on PATH; source settings64.sh "
+        "of its installation, or set firmware.hls.build: none"
     )
 
 
