@@ -79,7 +79,7 @@ def test_a_network_without_logic_is_noted(model):
 
 
 def test_every_cost_objective_is_given_by_a_model(model):
-    assert names() == ("adder_graph", "bops", "ebops", "parameters", "rule4ml")
+    assert names() == ("adder_graph", "bops", "ebops", "hls4ml", "parameters", "rule4ml")
     assert all(name in providing(name).provides for name in COSTS)
     costs = costs_of(model, (*COSTS, "accuracy"), PART, 4.0)
     assert tuple(costs) == COSTS and all(q.value is not None and q.value > 0 for q in costs.values())

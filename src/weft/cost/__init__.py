@@ -7,7 +7,7 @@ from weft.cost.adder_graph import AdderGraphCost
 from weft.cost.bops import Bops, dense_bops, effective_bops
 from weft.cost.costs import FixedTarget, SideBySide, costs_of, side_by_side
 from weft.cost.ebops import Ebops, dense_ebops, ebops_hgq
-from weft.cost.hls4ml import Hls4mlRules, HlsTarget
+from weft.cost.hls4ml import Hls4mlRules, HlsTarget, csd_digits, legal_reuse_factors
 from weft.cost.parameters import Parameters
 from weft.cost.products import significant_bits
 from weft.cost.rule4ml import Rule4ml
@@ -27,11 +27,13 @@ __all__ = [
     "SideBySide",
     "Target",
     "costs_of",
+    "csd_digits",
     "dense_bops",
     "dense_ebops",
     "ebops_hgq",
     "effective_bops",
     "find",
+    "legal_reuse_factors",
     "names",
     "providing",
     "register",

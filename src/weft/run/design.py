@@ -139,14 +139,16 @@ def _hls(run: Run, design: Design) -> None:
 
     config, target, checks = run.experiment.firmware.hls, run.experiment.target, run.experiment.firmware.verify
     assert config is not None  # the step is left out otherwise
-    found: dict[str, Any] = {"project": None, "verification": None, "quantities": {}}
+    found: dict[str, Any] = {"project": None, "verification": None, "estimates": {}, "quantities": {}}
     find(config.strategy)
+    model = load_model(design.model)
     try:
-        project = emit(load_model(design.model), design.hls, config, target.part, target.clock_period_ns)
+        project = emit(model, design.hls, config, target.part, target.clock_period_ns)
     except UnsupportedError as error:
         log.warning("%s: %s", design.id, error)
         design.write("hls.json", {**found, "status": "refused", "sentence": str(error)})
         return
+    found["estimates"] = _hls_estimates(design.id, model, project.part, target.clock_period_ns, config)
     found["project"], graph, dataset = project.describe(), AdderGraph.load(design.graph), load(run.experiment.data)
     x = np.concatenate([dataset.validation.x, dataset.train.x])[: checks.samples]
     if checks.extremes:
@@ -159,6 +161,19 @@ def _hls(run: Run, design: Design) -> None:
             for stage, quantities in built.items()
         }
     design.write("hls.json", found)
+
+
+def _hls_estimates(name: str, model: Any, part: str, clock_period_ns: float, config: Any) -> dict[str, Any]:
+    """Return what the rules for hls4ml expect; nothing where they do not reach, and the log says why."""
+    from weft.cost import CostInput, HlsTarget, find
+    from weft.errors import UnsupportedError
+
+    try:
+        [found] = find("hls4ml").estimate([CostInput(model=model)], HlsTarget(part, clock_period_ns, config))
+    except UnsupportedError as error:
+        log.warning("%s: %s", name, error)
+        return {}
+    return {name: quantity.model_dump(mode="json") for name, quantity in found.quantities.items()}
 
 
 _STEPS = {"build": _build, "verify": _verify, "hls": _hls, "synth": _synthesise, "route": _route}

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from weft.config.hls import HlsConfig
-from weft.cost.hls4ml import illegal_reuse
+from weft.cost.hls4ml import illegal_reuse, too_large
 from weft.section import did_you_mean
 
 if TYPE_CHECKING:
@@ -81,16 +81,19 @@ def _of_layer(layer: Any, config: HlsConfig) -> Iterator[str]:
         yield f"{called} has a name that C++ does not take; rename it"
     if getattr(layer, "groups", 1) != 1:
         yield f"{called} is a convolution in {layer.groups} groups, and hls4ml reads its kernel as if it had one"
-    if config.io == "stream" and kind.startswith("QEinsumDense") and config.strategy != "distributed_arithmetic":
+    if kind.startswith("QEinsumDense") and config.strategy == "resource":
+        yield f"{called}: hls4ml has no strategy resource for it; take latency or distributed_arithmetic"
+    elif config.io == "stream" and kind.startswith("QEinsumDense") and config.strategy != "distributed_arithmetic":
         yield f"{called}: with io stream hls4ml has it under strategy distributed_arithmetic only"
     if kind == "QUnaryFunctionLUT" and any(_is_mixed(q) for q in _quantizers(layer)):
         yield f"{called} has values of several formats, and hls4ml has one table for all; quantise it per tensor"
     if config.io == "stream" and any(_is_mixed(q) for q in _quantizers(layer)):
         yield f"{called} has values of several formats, and a stream has one; quantise per tensor, or set io: parallel"
     sizes = _products(layer)
-    reason = illegal_reuse(layer.name, *sizes, config) if sizes else None
-    if reason is not None:
-        yield reason
+    for check in (illegal_reuse, too_large) if config.build == "vendor" else (illegal_reuse,):
+        reason = check(layer.name, *sizes, config) if sizes else None
+        if reason is not None:
+            yield reason
 
 
 def _products(layer: Any) -> tuple[int, int] | None:

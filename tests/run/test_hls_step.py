@@ -1,0 +1,71 @@
+"""The step from a design to its HLS project: what `hls.json` holds, and what ends the command."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.firmware.models import mlp, randomised
+from tests.run.conftest import EXPERIMENT, write_experiment
+from weft.adder_graph import AdderGraph
+from weft.compression.finalize import finalize
+from weft.config import load
+from weft.errors import UnsupportedError, VerificationError
+from weft.run.design import hardware_job, save_model
+from weft.run.directory import Run
+from weft.run.stages import _require_exact_hls
+from weft.run.summary import describe
+from weft.types import no_progress
+
+
+@pytest.fixture
+def run(tmp_path):
+    """Return a run with one design that has its adder graph, for an HLS section."""
+
+    def make(hls: str) -> Run:
+        path = write_experiment(tmp_path, EXPERIMENT.replace("firmware: {", f"firmware: {{hls: {hls}, "))
+        made = Run.create(tmp_path / "run", load(path), path.read_text())
+        place = made.path / "designs" / "t000-best"
+        model = finalize(randomised(mlp(6, (4, 3))))
+        save_model(place / "model.keras", model)
+        AdderGraph.from_model(model).save(place / "graph.json.gz")
+        made.design("t000-best").write("training.json", {"trial": 0, "recipe": "hgq", "log": {}})
+        return made
+
+    return make
+
+
+def job(run):
+    hardware_job({"run": str(run.path), "design": "t000-best", "steps": ["hls"]}, no_progress)
+    return run.design("t000-best")
+
+
+def test_a_design_has_its_hls_project_beside_its_verilog(run, monkeypatch):
+    made = run("{backend: quartus, strategy: resource, part: Arria10, reuse_factor: {d0: 6}}")
+    design = job(made)
+    found = design.read("hls.json")
+    assert found["status"] == "exact" and found["sentence"].startswith("adder_graph = hls_csim on ")
+    assert found["verification"]["mismatches"] == 0 and found["verification"]["inputs"] >= 1000
+    assert found["project"]["part"] == "Arria10" and (design.hls / "firmware" / "model.cpp").exists()
+    assert found["estimates"]["ii_cycles"]["value"] == 6 and found["estimates"]["lut"]["stage"] == "predicted"
+    assert found["quantities"] == {}
+    assert describe(design)["hls"] == found
+    _require_exact_hls(made)
+
+    design.write("hls.json", {**found, "status": "mismatch", "sentence": "they differ in 3 of 9 outputs"})
+    with pytest.raises(
+        VerificationError, match=r"1 of 1 HLS projects do not compute(.|\n)*t000-best: they differ"
+    ) as error:
+        _require_exact_hls(made)
+    assert error.value.exit_code == 4
+
+
+def test_a_design_that_hls4ml_cannot_do_is_refused_with_the_reason(run):
+    made = run("{strategy: resource, reuse_factor: 5}")
+    design = job(made)
+    found = design.read("hls.json")
+    assert found["status"] == "refused" and "cannot have reuse factor 5 under strategy resource" in found["sentence"]
+    assert not design.hls.exists()
+    with pytest.raises(
+        UnsupportedError, match=r"no design can be written as the HLS project asked for:\n  t000-best: wil"
+    ):
+        _require_exact_hls(made)
