@@ -173,7 +173,10 @@ def _factors(layer: Any) -> Iterator[Any]:
     """Yield the quantisers of what a layer multiplies: not those of biases, which are added."""
     from hgq.quantizer import Quantizer
 
-    for one in layer._flatten_layers():
+    inner = (
+        layer._flatten_layers() if hasattr(layer, "cell") or hasattr(layer, "_query_dense") else vars(layer).values()
+    )
+    for one in inner:
         if isinstance(one, Quantizer) and not one.name.endswith("bq"):
             yield one
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Protocol
 
 import numpy as np
@@ -73,21 +73,7 @@ class Einsum:
             second: Shape of the second one, with the batch axis if `batched`.
             batched: Whether the second tensor has a batch axis, too.
         """
-        spare = iter(c for c in "ABCDEFGHIJKLMNOPQRSTUVWXYZ" if c not in equation)
-        inputs, out = equation.replace(" ", "").split("->")
-        one, two = inputs.split(",")
-        n_hidden = max(
-            len(shape) - len(labels) + 3 for labels, shape in ((one, first), (two, second)) if "..." in labels
-        ) if "..." in inputs else 0  # fmt: skip
-        hidden = "".join(next(spare) for _ in range(n_hidden))
-        one, two, out = (labels.replace("...", hidden) for labels in (one, two, out))
-        sizes = {
-            label: int(size)
-            for labels, shape in ((one, first), (two, second))
-            for label, size in zip(labels, shape, strict=True)
-            if size is not None
-        }
-        return cls(one[1:], two[1:] if batched else two, out.replace(one[0], ""), sizes)
+        return _einsum(equation, tuple(first), tuple(second), batched)
 
     @property
     def fan_in(self) -> int:
@@ -117,14 +103,40 @@ class Einsum:
 
     def _sum(self, wanted: str, *known: tuple[str, ArrayLike]) -> Floats:
         arrays = [np.asarray(values, np.float64) for _, values in known]
-        labels = [one for one, _ in known]
-        missing = "".join(sorted(set(wanted) - set("".join(labels))))
-        summed = set(self.first + self.second) - set(wanted) - set("".join(labels))
-        if missing:
-            labels, arrays = [*labels, missing], [*arrays, np.ones([self.sizes[one] for one in missing])]
-        optimize = self._size(set("".join(labels))) > _SMALL
-        found = np.einsum(f"{','.join(labels)}->{wanted}", *arrays, optimize=optimize)
-        return found * self._size(summed) if summed else found
+        text, ones, times, optimize = self._plan(wanted, *(labels for labels, _ in known))
+        found = np.einsum(text, *arrays, *ones, optimize=optimize)
+        return found if times == 1 else found * times
+
+    def _plan(self, wanted: str, *labels: str) -> tuple[str, list[Floats], int, bool]:
+        """Return the equation of a sum, ones for what no array has, how often all is added, and how it is computed."""
+        plans = self.__dict__.setdefault("_plans", {})
+        if (wanted, labels) not in plans:
+            known = set("".join(labels))
+            missing = "".join(sorted(set(wanted) - known))
+            ones = [np.ones([self.sizes[one] for one in missing])] if missing else []
+            text = f"{','.join([*labels, missing] if missing else labels)}->{wanted}"
+            times = self._size(set(self.first + self.second) - set(wanted) - known)
+            plans[wanted, labels] = text, ones, times, self._size(known | set(missing)) > _SMALL
+        return plans[wanted, labels]
+
+
+@lru_cache(maxsize=1024)
+def _einsum(equation: str, first: tuple[int, ...], second: tuple[int, ...], batched: bool) -> Einsum:
+    spare = iter(c for c in "ABCDEFGHIJKLMNOPQRSTUVWXYZ" if c not in equation)
+    inputs, out = equation.replace(" ", "").split("->")
+    one, two = inputs.split(",")
+    n_hidden = max(
+        len(shape) - len(labels) + 3 for labels, shape in ((one, first), (two, second)) if "..." in labels
+    ) if "..." in inputs else 0  # fmt: skip
+    hidden = "".join(next(spare) for _ in range(n_hidden))
+    one, two, out = (labels.replace("...", hidden) for labels in (one, two, out))
+    sizes = {
+        label: int(size)
+        for labels, shape in ((one, first), (two, second))
+        for label, size in zip(labels, shape, strict=True)
+        if size is not None
+    }
+    return Einsum(one[1:], two[1:] if batched else two, out.replace(one[0], ""), sizes)
 
 
 @dataclass(frozen=True)

@@ -243,6 +243,7 @@ class _Multiplies(_Link):
     def __init__(self, call: Call, linear: _Linear) -> None:
         super().__init__(call)
         self.linear, self.layer = linear, call.operation
+        self._passed: np.ndarray | None = None
         self._turns_zero = function_of(self.layer) not in (*PIECEWISE, "tanh")
 
     def forward(self, alive: Sequence[np.ndarray]) -> list[np.ndarray]:
@@ -260,7 +261,9 @@ class _Multiplies(_Link):
         return [self._trace(read[0], used) & passed]
 
     def _passes(self, shape: tuple[int, ...]) -> np.ndarray:
-        return _passes_all(self.layer, 0, shape)
+        if self._passed is None:
+            self._passed = _passes_all(self.layer, 0, shape)
+        return self._passed
 
     def _reach(self, alive: np.ndarray, kernel: np.ndarray) -> np.ndarray:
         raise NotImplementedError

@@ -231,6 +231,6 @@ def check(model: CostModel) -> None:
             one(model)
         except AssertionError as error:
             wrong.append(f"{name}: {error}")
-        except Exception as error:  # noqa: BLE001 - whatever a plug-in raises is what is reported
+        except Exception as error:  # noqa: BLE001 - whatever it is, it is what is wrong with the model
             wrong.append(f"{name}: the model raised {type(error).__name__}: {error}")
     assert not wrong, f"{type(model).__name__} fails {len(wrong)} of {len(CHECKS)} checks\n" + "\n".join(wrong)
