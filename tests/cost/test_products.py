@@ -484,6 +484,13 @@ def test_a_gated_layer_multiplies_its_gates_too(after, bias):
     assert by_declared_widths(model) == pytest.approx(hgq2)
 
 
+def small() -> keras.Model:
+    """A convolution and two dense layers."""
+    x = inputs = keras.Input((4, 2))
+    x = keras.layers.Flatten()(keras.layers.Conv1D(4, 2, activation="relu")(x))
+    return keras.Model(inputs, keras.layers.Dense(2)(keras.layers.Dense(4, activation="relu")(x)))
+
+
 def finalised(family, numbers, seed: int):
     """Return a quantised network with many zeros, dead neurons among them."""
     model = convert(randomized(family()), numbers)
@@ -502,8 +509,13 @@ def finalised(family, numbers, seed: int):
 
 @pytest.mark.parametrize(
     ("family", "numbers"),
-    [(vision, FixedNumbers(total_bits=8)), (sequences, HgqNumbers(bits0=5)), (volumes, HgqNumbers(bits0=5))],
-    ids=["vision", "sequences", "volumes"],
+    [
+        (small, HgqNumbers(bits0=5)),
+        pytest.param(vision, FixedNumbers(total_bits=8), marks=pytest.mark.slow),
+        pytest.param(sequences, HgqNumbers(bits0=5), marks=pytest.mark.slow),
+        pytest.param(volumes, HgqNumbers(bits0=5), marks=pytest.mark.slow),
+    ],
+    ids=["small", "vision", "sequences", "volumes"],
 )
 def test_removing_what_is_dead_changes_no_count(family, numbers):
     model = finalised(family, numbers, 3)
