@@ -56,6 +56,13 @@ _PACKAGES = (
     ),
     Part("torch", "extra", "PyTorch models", "everything on Keras", "pip install 'weft[torch]'"),
     Part("hls4ml", "extra", "vendor HLS projects", "Verilog by adder graphs", "pip install 'weft[hls4ml]'"),
+    Part(
+        "da4ml",
+        "extra",
+        "hls4ml's strategy distributed_arithmetic",
+        "its other strategies",
+        "pip install 'weft[hls4ml]'",
+    ),
     Part("onnx", "extra", "ONNX exchange", "everything else", "pip install 'weft[onnx]'"),
     Part("uproot", "extra", "ROOT files", "all other formats", "pip install 'weft[root]'"),
     Part("mlflow", "extra", "tracking", "the run directory keeps everything", "pip install 'weft[mlflow]'"),

@@ -1,0 +1,58 @@
+"""The support matrix in docs/firmware-support.md: that its cells are what comes out, and agree with weft's refusals."""
+
+from __future__ import annotations
+
+import pytest
+from benchmarks import support
+
+CELLS: dict[tuple[str, str], str] = {}
+HEAD: list[str] = []
+for line in support.TABLE.read_text().partition(support.BEGIN)[2].partition(support.END)[0].splitlines():
+    cells = [cell.strip() for cell in line.strip("| ").split(" | ")]
+    if cells[0] == "layer":
+        HEAD = cells
+    elif len(cells) == len(HEAD) > 2:
+        CELLS |= {(cells[0], flow): cell for flow, cell in zip(HEAD[1:], cells[1:], strict=True)}
+    elif len(cells) == 2 and cells[0] in support.BACKENDS:
+        CELLS[support.FULL, cells[0]] = cells[1]
+
+
+def agrees(layer: str, flow: str) -> None:
+    model, x = support.network(layer, uniform=flow.endswith("stream"))
+    said, found = CELLS[layer, flow], support.cell(model, x, flow)
+    assert support.disagreements([{"layer": layer, "flow": flow, **found}]) == []
+    expected = {"exact": "exact", "written": "written, not simulated"}.get(found["status"], "refused")
+    assert said.partition(" [")[0] == expected, found["note"]
+
+
+@pytest.mark.parametrize(
+    ("layer", "flow"),
+    [
+        (support.FULL, "quartus resource parallel"),
+        (support.FULL, "oneapi resource parallel"),
+        ("EinsumDense", "vitis resource parallel"),
+        ("DepthwiseConv2D", "vitis latency parallel"),
+    ],
+)
+def test_a_cell_is_what_comes_out(layer, flow):
+    agrees(layer, flow)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("layer", "flow"),
+    [
+        ("Conv2D", "vitis latency stream"),
+        ("Concatenate", "vitis latency parallel"),
+        ("Dense", "vitis distributed_arithmetic parallel"),
+    ],
+)
+def test_more_cells_are_what_comes_out(layer, flow):
+    agrees(layer, flow)
+
+
+def test_a_wrong_refusal_is_told():
+    one = {"layer": "a", "flow": "vitis latency parallel", "status": "exact", "note": "0 of 9 outputs", "refusal": "no"}
+    assert support.disagreements([one]) == ["a by vitis latency parallel is refused, and exact: 0 of 9 outputs"]
+    other = {**one, "status": "wrong", "note": "3 of 9 outputs", "refusal": None}
+    assert support.disagreements([other]) == ["a by vitis latency parallel is not refused, and wrong: 3 of 9 outputs"]
