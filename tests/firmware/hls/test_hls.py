@@ -203,7 +203,7 @@ def test_an_illegal_reuse_factor_is_refused_before_conversion(model):
 def test_layers_that_come_out_wrong_are_refused_with_the_reason():
     import keras
     from hgq.config import QuantizerConfigScope
-    from hgq.layers import QGRU, QDense, QMultiHeadAttention
+    from hgq.layers import QGRU, QAdd, QDense, QMultiHeadAttention
 
     def said(shape, build, **options):
         inputs = keras.Input(shape, name="features")
@@ -222,6 +222,7 @@ def test_layers_that_come_out_wrong_are_refused_with_the_reason():
     assert said((4,), mixed, io="stream") is None  # all alike so far
     mixed.iq.quantizer._f.assign(np.arange(4.0)[None])
     assert "and a stream has one" in objection(keras.Model(mixed.input, mixed.output), HlsConfig(io="stream"))
+    assert said((4,), lambda i: QAdd()([dense("e")(i), dense("f")(i)]), io="stream") is None
 
 
 def test_a_description_that_is_damaged_is_named(tmp_path):

@@ -89,6 +89,8 @@ def _of_layer(layer: Any, config: HlsConfig) -> Iterator[str]:
         yield f"{called} has values of several formats, and hls4ml has one table for all; quantise it per tensor"
     if config.io == "stream" and any(_is_mixed(q) for q in _quantizers(layer)):
         yield f"{called} has values of several formats, and a stream has one; quantise per tensor, or set io: parallel"
+    if config.io == "stream" and kind == "Concatenate":
+        yield f"{called}: what it joins has several formats, and a stream has one; set io: parallel"
     sizes = _products(layer)
     for check in (illegal_reuse, too_large) if config.build == "vendor" else (illegal_reuse,):
         reason = check(layer.name, *sizes, config) if sizes else None
@@ -110,7 +112,7 @@ def _quantizers(layer: Any) -> Iterator[Any]:
     for name in ("iq", "oq"):
         if getattr(layer, f"_enable_{name}", False):
             found = getattr(layer, name)
-            yield from found if isinstance(found, list | tuple) else (found,)
+            yield from getattr(found, "quantizers", (found,))  # a layer of several inputs holds one for each
 
 
 def _is_mixed(quantizer: Any) -> bool:
