@@ -222,7 +222,9 @@ def test_layers_that_come_out_wrong_are_refused_with_the_reason():
     assert said((4,), mixed, io="stream") is None  # all alike so far
     mixed.iq.quantizer._f.assign(np.arange(4.0)[None])
     assert "and a stream has one" in objection(keras.Model(mixed.input, mixed.output), HlsConfig(io="stream"))
-    assert said((4,), lambda i: QAdd()([dense("e")(i), dense("f")(i)]), io="stream") is None
+    merged = lambda i: QAdd()([dense("e")(i), dense("f")(i)])  # noqa: E731
+    assert said((4,), merged) is None
+    assert "what 'features' gives is read by e and f: a stream cannot" in said((4,), merged, io="stream")
 
 
 def test_a_description_that_is_damaged_is_named(tmp_path):

@@ -62,6 +62,12 @@ def _objections(model: keras.Model, config: HlsConfig) -> Iterator[str]:
             )
     for layer in model.layers:
         yield from _of_layer(layer, config)
+    if config.io == "stream":
+        yield from (
+            f"what '{name}' gives is read by {' and '.join(readers)}: a stream cannot be quantised for each; set io: "
+            "parallel"
+            for name, readers in _branches(model)
+        )
     if isinstance(config.reuse_factor, dict):
         names = [layer.name for layer in model.layers if _products(layer)]
         for name in config.reuse_factor:
@@ -89,13 +95,21 @@ def _of_layer(layer: Any, config: HlsConfig) -> Iterator[str]:
         yield f"{called} has values of several formats, and hls4ml has one table for all; quantise it per tensor"
     if config.io == "stream" and any(_is_mixed(q) for q in _quantizers(layer)):
         yield f"{called} has values of several formats, and a stream has one; quantise per tensor, or set io: parallel"
-    if config.io == "stream" and kind == "Concatenate":
-        yield f"{called}: what it joins has several formats, and a stream has one; set io: parallel"
     sizes = _products(layer)
     for check in (illegal_reuse, too_large) if config.build == "vendor" else (illegal_reuse,):
         reason = check(layer.name, *sizes, config) if sizes else None
         if reason is not None:
             yield reason
+
+
+def _branches(model: keras.Model) -> Iterator[tuple[str, list[str]]]:
+    """Yield the tensors that several layers read, by the layer that gives them: hls4ml cannot fuse quantisers there."""
+    readers: dict[int, tuple[str, list[str]]] = {}
+    for operation in model.operations:
+        for node in operation._inbound_nodes:
+            for tensor in node.input_tensors:
+                readers.setdefault(id(tensor), (tensor._keras_history.operation.name, []))[1].append(operation.name)
+    yield from ((name, found) for name, found in readers.values() if len(found) > 1)
 
 
 def _products(layer: Any) -> tuple[int, int] | None:
