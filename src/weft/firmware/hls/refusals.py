@@ -91,8 +91,8 @@ def _of_layer(layer: Any, config: HlsConfig) -> Iterator[str]:
         yield f"{called}: hls4ml has no strategy resource for it; take latency or distributed_arithmetic"
     elif config.io == "stream" and kind.startswith("QEinsumDense") and config.strategy != "distributed_arithmetic":
         yield f"{called}: with io stream hls4ml has it under strategy distributed_arithmetic only"
-    if kind == "QUnaryFunctionLUT" and any(_is_mixed(q) for q in _quantizers(layer)):
-        yield f"{called} has values of several formats, and hls4ml has one table for all; quantise it per tensor"
+    if getattr(layer, "_allow_heterogeneous_table", False):
+        yield f"{called} may have a table for each value, and hls4ml has one for all (allow_heterogeneous_table=False)"
     if config.io == "stream" and any(_is_mixed(q) for q in _quantizers(layer)):
         yield f"{called} has values of several formats, and a stream has one; quantise per tensor, or set io: parallel"
     sizes = _products(layer)
