@@ -13,7 +13,7 @@ SOURCE = Path(__file__).parents[1] / "src" / "weft"
 
 LEVELS = [
     {"_backend", "errors", "types", "atomic", "objectives", "section"},
-    {"ops", "lock"},
+    {"ops", "lock", "_tracing"},
     {"prune"},
     {"config"},
     {"data", "adder_graph"},

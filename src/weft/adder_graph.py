@@ -1,9 +1,9 @@
 """The adder graph of a network: its weights as shifts and additions, exact to the bit, with costs and Verilog.
 
-This is the one module that knows alkaid (LGPL-3.0-or-later, a dependency that is imported and never copied). A graph
-is traced from a finalised Keras model, needs Keras no more once it is saved, and answers everything that hardware
-asks: outputs, look-up tables, pipeline stages, flip-flops, Verilog or VHDL. Adders have two operands unless `RtlConfig`
-asks for three: those pay only where Vivado maps them, and Yosys is what judges weft's designs.
+With `_tracing`, this is the one module that knows alkaid (LGPL-3.0-or-later, a dependency that is imported and never
+copied). A graph is traced from a finalised Keras model, needs Keras no more once it is saved, and answers everything
+that hardware asks: outputs, look-up tables, pipeline stages, flip-flops, Verilog or VHDL. Adders have two operands
+unless `RtlConfig` asks for three: those pay only where Vivado maps them, and Yosys is what judges weft's designs.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import math
 import shutil
 import tempfile
 import zlib
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from importlib.metadata import version
@@ -29,6 +30,7 @@ from alkaid.trace.pipeline import to_pipeline
 from alkaid.types import CombLogic, JSONEncoder
 
 from weft import atomic
+from weft._tracing import of_hgq, teach
 from weft.config import RtlConfig, SolverConfig
 from weft.errors import ConfigError, DataError, RunError, ShapeError, UnsupportedError
 from weft.types import Quantity
@@ -209,6 +211,7 @@ class AdderGraph:
         if reason is not None:
             raise UnsupportedError(f"cannot trace model '{model.name}' to an adder graph: {reason}")
         options = _solver_options(rtl.solver)
+        teach(_leaves(model))
         try:
             try:
                 traced = trace_model(model, solver_options=options, framework="keras", dump=True)
@@ -486,13 +489,19 @@ def objection(model: keras.Model) -> str | None:
     shape = tuple(model.inputs[0].shape[1:])
     if None in shape:
         return f"it takes inputs of shape ({_spell(shape)}), and hardware needs a fixed one"
-    for layer in model.layers:
-        if layer.weights and not type(layer).__module__.startswith("hgq."):
+    for layer in _leaves(model):
+        if layer.weights and of_hgq(type(layer)) is None:
             return (
                 f"layer '{layer.name}' ({type(layer).__name__}) has float weights; compress the model with recipe hgq "
                 "or fixed, or use the layer's HGQ2 counterpart"
             )
     return None
+
+
+def _leaves(model: keras.Model) -> Iterator[keras.Layer]:
+    """Yield the layers of a model and of the models nested in it."""
+    for layer in model.layers:
+        yield from _leaves(layer) if hasattr(layer, "layers") else (layer,)
 
 
 def to_codes(x: np.ndarray, kif: np.ndarray) -> np.ndarray:

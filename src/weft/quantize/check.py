@@ -9,7 +9,7 @@ grows with the width of what it reads.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import keras
@@ -103,9 +103,16 @@ class _Examination:
         kind, signed = kind_of(operation), not is_nonnegative(operation, [not value.signed for value in values])
         least = min((value.state for value in values), default=FLOAT)
         if kind == "moves":
-            return _Value(least, any(value.first for value in values), signed)
+            if len(values) > 1 or name_of(operation).startswith("ZeroPadding"):
+                joined = [replace(value, state=value.state if value.table else QUANTIZED) for value in values]
+                self._need(call, joined, EXACT)  # what was looked up has no format that others could be put beside
+                values = [replace(value, state=QUANTIZED, table=False) if value.table else value for value in values]
+            least = min(value.state for value in values)
+            table = any(value.table for value in values)
+            return _Value(least, any(value.first for value in values), signed, table)
         if is_quantized(operation):
-            return _Value(self._quantized(call, values), first=False, signed=signed)
+            state = self._quantized(call, values)
+            return _Value(state, first=False, signed=signed, table=state == FLOAT)
         if kind in ("adds", "selects", "multiplies"):
             products = kind == "multiplies" and len(values) > 1
             self._need(call, values, QUANTIZED if products else EXACT)
@@ -116,7 +123,7 @@ class _Examination:
             self._add(call.place, "layer", f"{name_of(operation)} computes with float weights; use weft's convert")
         else:
             self._add(call.place, "layer", f"{name_of(operation)} computes in float; use weft's convert")
-        return _Value(FLOAT, first=False, signed=signed)
+        return _Value(FLOAT, first=False, signed=signed, table=kind == "function")
 
     def _quantized(self, call: Call, values: list[_Value]) -> int:
         """Return the state of what a layer of HGQ2 gives."""
@@ -153,3 +160,4 @@ class _Value:
     state: int
     first: bool
     signed: bool
+    table: bool = False

@@ -172,7 +172,10 @@ class _Plan:
         return use.rule.make(operation, kit)
 
     def quantizer(self, call: Call | None, tensor: Any) -> Quantizer | None:
-        """Return the quantiser that a pure operation needs before it where it reads what nothing has quantised."""
+        """Return the quantiser that a pure operation, or an output, needs where it reads what nothing has quantised."""
+        if call is None and id(tensor) in self._survey.ends and not isinstance(self._numbers, FloatNumbers):
+            name = self._unused(f"{tensor._keras_history.operation.name}_output")
+            return Quantizer(Kit(self._numbers, reads=(self._survey.ends[id(tensor)],)).input(), name=name)
         read = None if call is None else self._survey.raw.get((id(call.node), id(tensor)))
         use = None if call is None else self._survey.uses.get(id(call.operation))
         if read is None or use is None or isinstance(self._numbers, FloatNumbers):
@@ -181,7 +184,10 @@ class _Plan:
             return None  # its counterpart quantises what it reads
         kit = Kit(self._numbers, self._kits[id(use.operation)].settings, reads=(read,))
         name = f"{use.operation.name}_input{next(i for i, one in enumerate(call.inputs) if one is tensor)}"
+        return Quantizer(kit.input(), name=self._unused(name))
+
+    def _unused(self, name: str) -> str:
         while name in self._names:
             name += "_"
         self._names.add(name)
-        return Quantizer(kit.input(), name=name)
+        return name

@@ -17,6 +17,7 @@ from weft.quantize.counterparts._base import array
 from weft.quantize.counterparts.normalization import DENSE_EQUATION
 from weft.quantize.fixed import FixedPointConfig
 from weft.quantize.kernels import kernels
+from weft.quantize.operations import is_pure
 
 _AROUND = ("weft>PrunedConfig", "weft>MaskedConfig", "weft>SwitchedConfig")
 _QUANTIZERS = ("weft>FixedPointConfig", "hgq>QuantizerConfig")
@@ -39,6 +40,8 @@ def plain(model: keras.Model) -> keras.Model:
     pairs: list[tuple[Any, Any]] = []
 
     def made(layer: Any) -> Any:
+        if is_pure(layer):
+            return layer
         pairs.append((layer, _plain_layer(layer)))
         return pairs[-1][1]
 

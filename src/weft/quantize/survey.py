@@ -86,6 +86,7 @@ class Survey:
     Attributes:
         uses: The operations by identity.
         raw: What nothing has quantised yet where an operation without a quantiser reads it, by call and tensor.
+        ends: Outputs of the model that hold its inputs as they came, by tensor.
 
     Args:
         model: The model.
@@ -101,7 +102,10 @@ class Survey:
         self.raw: dict[tuple[int, int], Read] = {}
         self._keep = keep
         start = [_Fact(first=True, raw=True, signed=True) for _ in graph_of(model).inputs]
-        flow(model, start, self._visit)
+        ends = zip(graph_of(model).outputs, flow(model, start, self._visit), strict=True)
+        self.ends = {
+            id(tensor): Read(tensor.shape, True, fact.signed) for tensor, fact in ends if fact.raw and fact.first
+        }
         if fuse_batch_norm:
             for place, graph in graphs(model):
                 self._fuse(place, graph)
