@@ -187,3 +187,9 @@ def test_a_depthwise_layer_counts_bits_as_a_convolution_in_groups_does(kind, sha
     biases = 5 * np.prod(shape[1:]) // shape[-1] * 6
     if not first:
         assert float(ops.convert_to_numpy(made._compute_ebops(shape))) == products + biases
+
+
+@pytest.mark.parametrize("prune", [True, 3, ["dst"], {"method": 3}])
+def test_a_pruning_method_that_is_none_is_refused(prune):
+    with pytest.raises(ConfigError, match=r"prune must be a method, its name, or a mapping|no pruning method '3'"):
+        keras.Sequential([keras.Input((3,)), layers.QDense(2, prune=prune)])

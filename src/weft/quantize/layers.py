@@ -111,11 +111,13 @@ def _numbers(given: Any) -> FloatNumbers | FixedNumbers | HgqNumbers | None:
 def _method(given: Any) -> Method | None:
     if given is None or given is False or isinstance(given, Method):
         return given or None
+    if not isinstance(given, str | Mapping):
+        raise ConfigError(f"prune must be a method, its name, or a mapping of its parameters; got {given!r}")
     values = {"method": given} if isinstance(given, str) else dict(given)
     if "method" not in values:
         raise ConfigError(f"prune={given!r} names no method; give it as method")
     try:
-        kind = method_of(values["method"])
+        kind = method_of(str(values["method"]))
         return kind.model_validate(values)
     except ValidationError as error:
         found = "; ".join(f"{'.'.join(map(str, path))} {text}" for path, text in explain(error, values, kind))
