@@ -58,7 +58,7 @@ def test_what_cannot_be_is_refused_with_its_line_before_any_trial(parameters, sa
 
 def test_a_problem_is_put_at_the_parameter_that_it_is_about():
     assert refused({"compress.bits0": "[4, 99]", "compress.gamma": "[-1e-8, 1e-8, lin]"}) == [
-        f"e.yaml:{FIRST}: tune.parameters.compress.bits0: must be <= 32; got 99",
+        f"e.yaml:{FIRST}: tune.parameters.compress.bits0: must be <= 12; got 99",
         f"e.yaml:{FIRST + 1}: tune.parameters.compress.gamma: must be >= 0.0; got -1e-08",
     ]
 

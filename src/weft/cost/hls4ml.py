@@ -179,7 +179,8 @@ class _Dense:
         assert second.values is not None
         n_in = second.values.shape[0]
         inputs = (bits.reshape(-1, n_in) for bits in (first.bits, first.width))
-        return cls(product.name, second.values.T, second.least_bits.T, second.width.T, *inputs)
+        kernel = np.where(product.used, second.values, 0.0)  # HLS compilers drop what nobody reads
+        return cls(product.name, kernel.T, (second.least_bits * product.used).T, second.width.T, *inputs)
 
 
 @dataclass(frozen=True)

@@ -65,7 +65,7 @@ def run_logged(
             code = process.wait(timeout_s)
             ending = f"exit code {code}" if code >= 0 else f"killed by {signal.Signals(-code).name}"
         except subprocess.TimeoutExpired:
-            ending = f"not done after the limit of {timeout_s:g} s"
+            ending = f"not done after the limit of {round(timeout_s, 1):g} s"
         finally:
             if code != 0:
                 with contextlib.suppress(ProcessLookupError):

@@ -63,7 +63,7 @@ class _Watched:
         code = np.floor(values / step + (0.5 if self.quantizer.quantizer.round_mode.startswith("RND") else 0.0)) * step
         low, high = -k * 2.0**i, 2.0**i - step
         middle, half = (low + high) / 2, (high - low) / 2 + step / 4  # at the ends the reach is still below 1
-        reach = np.where(used, np.abs(code - middle) / half, 0.0)
+        reach = np.divide(np.abs(code - middle), half, out=np.zeros_like(code), where=used)
         self.reach.append(reach.reshape(len(reach), -1).max(axis=1))
 
 

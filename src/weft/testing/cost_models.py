@@ -27,6 +27,9 @@ from weft.types import Estimate, Stage
 FRAMEWORKS = ("jax", "keras", "torch", "tensorflow", "alkaid", "hgq")
 """What a cost model must not import before it is asked for an estimate."""
 
+LUT_PER_DSP = 55
+"""What a DSP is worth, by EBOPs ~ LUT + 55 DSP (arXiv:2405.00645)."""
+
 SIZES = ("lut", "ff", "dsp", "bops", "ebops")
 """Quantities that more bits do not lower."""
 
@@ -138,10 +141,13 @@ def repeats_itself(model: CostModel) -> None:
 
 
 def grows_with_bits(model: CostModel) -> None:
-    """Sizes do not shrink as weights and activations get wider."""
+    """Sizes do not shrink as weights and activations get wider; look-up tables may where products move into DSPs."""
     found = [_ask(model, design(bits=bits))[0] for bits in (2, 4, 6, 8)]
+    dsp = [float(one["dsp"].value or 0) if "dsp" in model.provides else 0.0 for one in found]
     for name in set(SIZES) & set(model.provides):
         values = [one[name].value for one in found]
+        if name == "lut" and None not in values:
+            values = [value + LUT_PER_DSP * more for value, more in zip(values, dsp, strict=True)]
         if None not in values:
             assert values == sorted(values), f"'{name}' of 2, 4, 6 and 8 bits is {values}: it shrinks as bits grow"
 
