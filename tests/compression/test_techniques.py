@@ -67,6 +67,7 @@ def now(monkeypatch) -> None:
     monkeypatch.setattr(module.Plan.__init__, "__defaults__", (*module.Plan.__init__.__defaults__[:-1], 0.0))
 
 
+@pytest.mark.slow
 def test_all_three_with_a_pruning_method_and_learned_bits_end_finalised_and_resume_exactly(tmp_path, monkeypatch):
     now(monkeypatch)
     x, y = blobs(200)
