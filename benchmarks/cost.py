@@ -7,8 +7,7 @@ others.
 
     python benchmarks/cost.py [--out runs/cost] [--trainings 10] [--each 12] [--write]
 
-`--write` puts the table into `docs/calibration.md` and the pairs into the package, where estimates read them. What
-`--out` holds already is not made again.
+`--write` puts the table into `docs/calibration.md`. What `--out` holds already is not made again.
 """
 
 from __future__ import annotations
@@ -24,7 +23,7 @@ import numpy as np
 from _measure import emit, machine
 
 ROOT = Path(__file__).parents[1]
-DOCUMENT, PAIRS = ROOT / "docs" / "calibration.md", ROOT / "src" / "weft" / "cost" / "calibration.json"
+DOCUMENT = ROOT / "docs" / "calibration.md"
 PART, CLOCK_NS, SMALLEST, LARGEST = "xcvu13p-flga2577-2-e", 5.0, 50, 10_000
 
 TRAININGS: list[tuple[str, list[int], str]] = [
@@ -185,7 +184,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("runs/cost"))
     parser.add_argument("--trainings", type=int, default=len(TRAININGS))
     parser.add_argument("--each", type=int, default=12, help="designs of each training")
-    parser.add_argument("--write", action="store_true", help="write the document, and the pairs into the package")
+    parser.add_argument("--write", action="store_true", help="write the table into the document")
     options = parser.parse_args()
     emit(benchmark="cost", **machine())
     designs = list(collect(options.out, options.trainings, options.each))
@@ -197,9 +196,6 @@ def main() -> None:
         DOCUMENT.write_text(
             text.split(begin)[0] + begin + "\n" + "\n".join(lines) + "\n" + end + text.split(end)[1], "utf-8"
         )
-        plain = [d for d in designs if d["activation"] != "tanh"]
-        pairs = {name: [[d[f"{name}_solver"], d[f"{name}_synthesis"]] for d in plain] for name in ("lut", "ff")}
-        PAIRS.write_text(json.dumps({"source": "alkaid to Yosys, xcup, trained designs", **pairs}) + "\n")
 
 
 if __name__ == "__main__":

@@ -7,12 +7,9 @@ there are. It is true for designs that are like those that were measured, and sa
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
-from functools import cache
-from importlib.resources import files
 from typing import NamedTuple, Self
 
 import numpy as np
@@ -98,13 +95,3 @@ def _slope(x: NDArray[np.float64], y: NDArray[np.float64]) -> float:
         return 1.0
     slope = float(theilslopes(y, x).slope)
     return slope if slope > 0 else 1.0
-
-
-@cache
-def shipped(quantity: str) -> Calibration | None:
-    """Return how the adder graph's count of a quantity relates to Yosys, UltraScale+; None if that is not known.
-
-    The pairs are those of `docs/calibration.md`.
-    """
-    pairs = json.loads(files("weft.cost").joinpath("calibration.json").read_text("utf-8"))
-    return Calibration.of(pairs[quantity]) if quantity in pairs else None
