@@ -128,7 +128,7 @@ def test_every_cost_says_where_it_comes_from(graph):
     assert all(q.source.startswith("alkaid 0.8") for q in cost.values())
     assert cost["latency_ns"].source.endswith("times the 2.5 ns clock asked for")
     assert cost["latency_ns"].value == 2.5 * cost["latency_cycles"].value
-    assert cost["lut"].low == pytest.approx(0.9 * graph.lut) and cost["lut"].high == pytest.approx(1.1 * graph.lut)
+    assert cost["lut"].low == pytest.approx(0.8 * graph.lut) and cost["lut"].high == pytest.approx(1.1 * graph.lut)
     assert cost["ff"].value == graph.pipelined(2.5).ff and cost["ii_cycles"].value == 1
 
 
