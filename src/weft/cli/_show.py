@@ -76,7 +76,7 @@ def verification(found: Any) -> None:
     table = Table()
     heads = ("levels", "outputs\ncompared", "mismatches", "largest\ndifference", "same class\n%", "first in layer")
     for head in heads:
-        table.add_column(head, justify="left" if head in (heads[0], heads[-1]) else "right")
+        table.add_column(head, justify="left" if head in (heads[0], heads[-1]) else "right", no_wrap=head == heads[0])
     for pair in found.pairs:
         table.add_row(
             " – ".join(pair.levels),
