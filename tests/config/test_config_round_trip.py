@@ -47,12 +47,12 @@ block = some(
 )
 quantization = st.one_of(
     st.sampled_from(["float", "fixed", "hgq"]),
-    st.fixed_dictionaries({"mode": st.just("float")}, optional={"cost_bits": st.integers(1, 32)}),
+    st.fixed_dictionaries({"mode": st.just("float")}, optional={"cost_bits": st.integers(2, 24)}),
     st.fixed_dictionaries(
-        {"mode": st.just("fixed"), "total_bits": choice(st.integers(8, 32))},
-        optional={"integer_bits": st.integers(-8, 8) | st.just("auto"), "io_bits": st.integers(1, 32)},
+        {"mode": st.just("fixed"), "total_bits": choice(st.integers(8, 24))},
+        optional={"integer_bits": st.integers(-8, 8) | st.just("auto"), "io_bits": st.integers(1, 24)},
     ),
-    some(beta=choice(positive), bits0=st.integers(1, 32)),
+    some(beta=choice(positive), bits0=st.integers(1, 12)),
 )
 schedule = st.one_of(
     st.sampled_from(["constant", "cosine", "plateau"]),
@@ -84,7 +84,7 @@ search = some(
     timeout_minutes=st.none() | positive,
 )
 precisions = st.lists(
-    st.fixed_dictionaries({"total_bits": st.integers(4, 32)}, optional={"integer_bits": st.integers(-4, 4)}), min_size=1
+    st.fixed_dictionaries({"total_bits": st.integers(4, 24)}, optional={"integer_bits": st.integers(-4, 4)}), min_size=1
 )
 compress = st.one_of(
     st.sampled_from(["none", "hgq", "fixed", "imp"]),

@@ -76,8 +76,8 @@ def test_broken_verilog_fails_with_the_end_of_the_log(small, tmp_path):
 
 def test_a_build_that_takes_too_long_is_stopped(small, tmp_path):
     project = copy_of(small.project, tmp_path / "slow")
-    with pytest.raises(ToolError, match=r"cannot build a simulation of .*not done after the limit of 0.05 s"):
-        Simulator(project, timeout_s=0.05)
+    with pytest.raises(ToolError, match=r"cannot build a simulation of .*not done after the limit of 0.2 s"):
+        Simulator(project, timeout_s=0.2)
 
 
 def test_ports_that_are_not_those_of_the_project_are_noticed(small):
