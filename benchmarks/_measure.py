@@ -46,6 +46,12 @@ def emit(**line: Any) -> None:
     print(json.dumps(line), flush=True)
 
 
+def put(document: Path, begin: str, end: str, text: str) -> None:
+    """Put a text between two marks of a document, in place of what stood there."""
+    whole = document.read_text("utf-8")
+    document.write_text(f"{whole.split(begin)[0]}{begin}\n{text}\n{end}{whole.split(end)[1]}", "utf-8")
+
+
 class Contender:
     """A process on one core that trains one chunk for every line it reads.
 

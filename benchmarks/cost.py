@@ -20,10 +20,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from _measure import emit, machine
+from _measure import emit, machine, put
 
 ROOT = Path(__file__).parents[1]
 DOCUMENT = ROOT / "docs" / "calibration.md"
+BEGIN, END = "<!-- written by benchmarks/cost.py -->", "<!-- end of the table -->"
 PART, CLOCK_NS, SMALLEST, LARGEST = "xcvu13p-flga2577-2-e", 5.0, 50, 10_000
 
 TRAININGS: list[tuple[str, list[int], str]] = [
@@ -191,11 +192,7 @@ def main() -> None:
     lines = table(designs)
     print("\n".join(lines))
     if options.write:
-        begin, end = "<!-- written by benchmarks/cost.py -->", "<!-- end of the table -->"
-        text = DOCUMENT.read_text("utf-8")
-        DOCUMENT.write_text(
-            text.split(begin)[0] + begin + "\n" + "\n".join(lines) + "\n" + end + text.split(end)[1], "utf-8"
-        )
+        put(DOCUMENT, BEGIN, END, "\n".join(lines))
 
 
 if __name__ == "__main__":

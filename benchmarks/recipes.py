@@ -17,6 +17,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from _measure import put
+
 from weft.config import load
 from weft.config.compress import recipes
 
@@ -98,9 +100,7 @@ def main() -> None:
     table = "\n".join(lines)
     print(table)
     if options.write:
-        text = DOCUMENT.read_text("utf-8")
-        head, tail = text.split(BEGIN)[0], text.split(END)[1]
-        DOCUMENT.write_text(f"{head}{BEGIN}\n{table}\n{END}{tail}", "utf-8")
+        put(DOCUMENT, BEGIN, END, table)
 
 
 if __name__ == "__main__":

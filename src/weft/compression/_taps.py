@@ -11,7 +11,7 @@ from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any
 
 from weft import ops
-from weft.quantize.replaced import replaced
+from weft.quantize.replaced import replaced, with_step
 from weft.types import Tensor
 
 if TYPE_CHECKING:
@@ -34,9 +34,8 @@ def tapped(layers: Sequence[keras.Layer], change: Change) -> Iterator[None]:
 def _replacements(layer: Any, change: Change) -> list[tuple[Any, str, Any]]:
     """Return which attributes of which layers get other values."""
     cell = getattr(layer, "cell", None)
-    if cell is not None:  # unrolled, since what is seen may not leave a loop of JAX
-        own = [(layer, name, value) for name, value in (("unroll", True), ("use_cudnn", False)) if hasattr(layer, name)]
-        return [*own, (cell, "call", _step(layer, cell.call, change))]
+    if cell is not None:
+        return with_step(layer, _step(layer, cell.call, change))
     if hasattr(layer, "pointwise_kernel"):
         return [(layer, "call", lambda inputs: _separable(layer, inputs, change))]
     call = layer.call

@@ -236,12 +236,12 @@ def verify(
     if model is not None:
         if source is not None:
             values = (np.asarray(source.run(real), dtype=np.float64), reference.in_float32(model, real))
-            found.append({"pairs": (_compare((source.name, "keras"), *values),)})
+            found.append({"pairs": (compared((source.name, "keras"), *values),)})
         found.append(_compare_keras(model, graph, x, expected, seen))
     if simulator is not None:
         found.append(_compare_rtl(simulator, x, expected))
     cycles = found[-1].get("latency_cycles") if found else None
-    found += [{"pairs": (_compare(("adder_graph", one.name), expected, one.run(x)),)} for one in further]
+    found += [{"pairs": (compared(("adder_graph", one.name), expected, one.run(x)),)} for one in further]
     pairs = tuple(pair for one in found for pair in one["pairs"])
     mismatches = sum(pair.mismatches for pair in pairs)
     on_time = cycles is None or cycles.measured in (None, cycles.claimed)
@@ -311,11 +311,11 @@ def _compare_keras(
 ) -> dict[str, Any]:
     """Compare in float32; where that differs from the graph, in float64, to tell rounding from error."""
     levels = ("keras", "adder_graph")
-    pair = _compare(levels, reference.in_float32(model, x), expected)
+    pair = compared(levels, reference.in_float32(model, x), expected)
     if not pair.mismatches:
         return {"pairs": (pair,), "arithmetic": "float32", "float32_mismatches": 0}
     rounded, values = pair.mismatches, reference.in_float64(model, x)
-    pair = _compare(levels, values.outputs, expected)
+    pair = compared(levels, values.outputs, expected)
     if pair.mismatches:
         layer = _first_diverging_layer(values.layers, graph.layer_outputs(x))
         reads = next((one for one in seen if one.layer == layer), None)
@@ -329,13 +329,23 @@ def _compare_rtl(simulator: Simulator, x: np.ndarray, expected: np.ndarray) -> d
     response, claimed = simulator.run(x), simulator.project.pipeline.latency_cycles
     measured = response.latency(expected)
     return {
-        "pairs": (_compare(("adder_graph", "rtl"), expected, response.after(claimed, len(x))),),
+        "pairs": (compared(("adder_graph", "rtl"), expected, response.after(claimed, len(x))),),
         "latency_cycles": Cycles(claimed=claimed, measured=measured),
         "ii_cycles": None if measured is None else 1,
     }
 
 
-def _compare(levels: tuple[str, str], a: np.ndarray, b: np.ndarray) -> Pair:
+def compared(levels: tuple[str, str], a: np.ndarray, b: np.ndarray) -> Pair:
+    """Compare what two levels put out, number by number.
+
+    Args:
+        levels: Their names.
+        a: Outputs of the first, (n, n_out) float64.
+        b: Outputs of the second, likewise.
+
+    Raises:
+        ShapeError: The shapes differ.
+    """
     if a.shape != b.shape:
         raise ShapeError(f"level '{levels[1]}' gives outputs of shape {b.shape}, and '{levels[0]}' of {a.shape}")
     wrong = a != b

@@ -24,7 +24,7 @@ from weft.errors import UnsupportedError
 from weft.prune import Seen
 from weft.quantize.kernels import Kernel, pruned_kernels
 from weft.quantize.pruned import Masked, Pruned
-from weft.quantize.replaced import replaced
+from weft.quantize.replaced import replaced, with_step
 
 
 def observe(model: keras.Model) -> None:
@@ -179,10 +179,7 @@ class _Call:
 
 
 class _Step:
-    """What all steps of a recurrent layer show of one kernel of its cell: its input's, or its state's.
-
-    The layer is unrolled for this, since what is seen may not leave a loop of JAX.
-    """
+    """What all steps of a recurrent layer show of one kernel of its cell: its input's, or its state's."""
 
     def __init__(self, loop: Any, kernel: Kernel) -> None:
         self.loop, self.cell, self.pruned = loop, kernel.layer, kernel.quantizer.quantizer
@@ -201,12 +198,9 @@ class _Step:
             found.append((x[-1] if x else inputs, h[-1] if h else state))
             return outputs
 
-        loop = (("unroll", True), ("use_cudnn", False))
         with ExitStack() as stack:
-            for name, value in loop:
-                if hasattr(self.loop, name):
-                    stack.enter_context(replaced(self.loop, name, value))
-            stack.enter_context(replaced(cell, "call", kept))
+            for thing, name, value in with_step(self.loop, kept):
+                stack.enter_context(replaced(thing, name, value))
             yield found
 
     def sum_up(self, values: list[Any], inputs: Any, outputs: Any) -> Seen:

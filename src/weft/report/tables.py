@@ -283,10 +283,13 @@ def _estimate_cell(design: DesignContent, name: str) -> Cell:
     found = design.estimates.get(name)
     if found is None:
         return MISSING
-    interval = ""
-    if found.get("low") is not None and found.get("high") is not None:
-        interval = f"{number(round(found['low']))} – {number(round(found['high']))}"
-    return Cell(number(found["value"]), interval, origin(name, found))
+    return Cell(number(found["value"]), _interval(found), origin(name, found))
+
+
+def _interval(found: Mapping[str, Any]) -> str:
+    """Return the ends of a range in words; nothing where it has none."""
+    low, high = found.get("low"), found.get("high")
+    return "" if low is None or high is None else f"{number(round(low))} – {number(round(high))}"
 
 
 def _made_cell(design: DesignContent, name: str) -> Cell:
@@ -321,8 +324,6 @@ def calibration_table(search: SearchContent) -> Table | None:
     columns += [Column("Estimate", "before any calibration"), Column("Range", "before the round"), Column("Synthesis")]
     rows = []
     for row in found:
-        ends = [row["low"], row["high"]]
-        known = "–" if None in ends else f"{number(round(ends[0]))} – {number(round(ends[1]))}"
         tone = {True: "good", False: "bad", None: ""}[row["inside"]]
         rows.append(
             [
@@ -331,7 +332,7 @@ def calibration_table(search: SearchContent) -> Table | None:
                 Cell(row["chosen"], sort=row["chosen"]),
                 Cell(label(row["quantity"]), sort=row["quantity"]),
                 Cell(number(row["estimate"]), sort=row["estimate"]),
-                Cell(known, tone=tone),
+                Cell(_interval(row) or "–", tone=tone),
                 Cell(number(row["synthesis"]), title=row["source"], sort=row["synthesis"]),
             ]
         )

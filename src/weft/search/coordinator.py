@@ -216,9 +216,11 @@ class _Coordinator:
     def _calibrate(self) -> None:
         """Synthesise some candidates, if it is time for that, and note what came of it; see `weft.search.calibrate`."""
         config = getattr(self.config, "calibrate", None)
+        if config is None or time.monotonic() >= self.deadline:
+            return
         before = collect(*self.studies)
-        rounds = list(before.rounds)
-        if config is None or len(before.evaluated) // config.every <= len(rounds) or time.monotonic() >= self.deadline:
+        rounds = before.rounds
+        if len(before.evaluated) // config.every <= len(rounds):
             return
         weights = {t.number: t.weights[0] for t in before.evaluated if t.weights and t.weights[0] is not None}
         able = {number for number, path in weights.items() if (self.directory / path).exists()}
@@ -242,10 +244,8 @@ class _Coordinator:
         if jobs:  # the time was up
             return
         found = {"evaluated": len(before.evaluated), "trials": {str(n): trials[str(n)] for n in sorted(chosen)}}
-        search = self.studies[0]
-        search.set_user_attr(ROUNDS, [*rounds, found])
-        found |= calibrate.compared(before, collect(*self.studies))
-        search.set_user_attr(ROUNDS, [*rounds, found])
+        found |= calibrate.compared(before, collect(*self.studies, rounds=[*rounds, found]))
+        self.studies[0].set_user_attr(ROUNDS, [*rounds, found])
         logger.info(
             "synthesised %d candidates; rank correlation of sizes before and after %.3f; front: %d joined, %d left",
             len(trials), found["rank_correlation"], len(found["joined"]), len(found["left"]),

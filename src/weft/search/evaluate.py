@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from weft.atomic import write_arrays
-from weft.errors import ToolError, TrainingError, UnsupportedError
+from weft.errors import TrainingError, UnsupportedError
 from weft.search.job import Job, Result
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ def payload(experiment: Experiment, costs: tuple[str, ...]) -> dict[str, Any]:
 def evaluate(job: Job) -> Result:
     """Train and cost the job's genotype, or synthesise it with the weights that the job names.
 
-    A network that diverges or is not supported comes back as an error, and so does a synthesis that fails.
+    A network that diverges or is not supported comes back as an error.
     """
     from weft.space.architecture import parse
 
@@ -46,9 +46,8 @@ def evaluate(job: Job) -> Result:
     work = _evaluate if job.synthesise is None else _synthesise
     try:
         return work(job, experiment, dataset, architecture, start)
-    except (TrainingError, UnsupportedError, ToolError) as error:
-        kind = "unsupported" if isinstance(error, UnsupportedError) else "diverged"
-        kind = "crash" if isinstance(error, ToolError) else kind
+    except (TrainingError, UnsupportedError) as error:
+        kind = "diverged" if isinstance(error, TrainingError) else "unsupported"
         seconds = time.perf_counter() - start
         return Result(job.number, job.fold, seconds=seconds, error=str(error), error_kind=kind)
 

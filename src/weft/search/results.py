@@ -204,12 +204,16 @@ def read(directory: Path | str, name: str = "search") -> SearchResults:
     return collect(*studies)
 
 
-def collect(search: Study, outside: Study) -> SearchResults:
-    """Return the records of both studies: baselines outside the space are numbered first."""
+def collect(search: Study, outside: Study, rounds: Sequence[Round] | None = None) -> SearchResults:
+    """Return the records of both studies: baselines outside the space are numbered first.
+
+    `rounds` stand for those of the study, if given.
+    """
     identity = search.user_attrs["identity"]
     before = outside.get_trials(deepcopy=False)
     numbered = [*before, *search.get_trials(deepcopy=False)]
-    rounds, constraints = search.user_attrs.get(ROUNDS, ()), identity["constraints"]
+    constraints = identity["constraints"]
+    rounds = search.user_attrs.get(ROUNDS, ()) if rounds is None else rounds
     return SearchResults(
         objectives=tuple(identity["objectives"]),
         constraints=constraints,

@@ -17,7 +17,7 @@ import numpy as np
 from weft.errors import ShapeError, ToolError, ToolNotFoundError, UnsupportedError
 from weft.firmware._process import run_logged
 from weft.firmware.hls.project import TOP, HlsProject
-from weft.firmware.verify import Pair, _compare
+from weft.firmware.verify import Pair, compared
 
 LOG = "csim.log"
 
@@ -178,4 +178,4 @@ def compare(simulation: HlsSimulation, x: np.ndarray, expected: np.ndarray) -> P
         x: Inputs, (n, ...).
         expected: Outputs of the adder graph for them, (n, n_out) float64.
     """
-    return _compare(("adder_graph", "hls_csim"), expected, simulation.run(x))
+    return compared(("adder_graph", "hls_csim"), expected, simulation.run(x))

@@ -140,9 +140,9 @@ def _without_vivado(stage: str) -> Mapping[str, Quantity]:
 
 
 def _run(command: tuple[str, ...], task: str, log: Path, timeout_s: float, memory_gb: float) -> None:
-    """Run a tool under a limit on the address space of each of its processes, in KiB for the shell."""
-    limited = ("sh", "-c", 'ulimit -v "$0" && exec "$@"', str(int(memory_gb * 1e9 / 1024)), *command)
-    run_logged(limited, task=task, log=log, timeout_s=timeout_s, cwd=log.parent)
+    """Run a tool in its log's directory."""
+    gib = memory_gb * 1e9 / 2**30
+    run_logged(command, task=task, log=log, timeout_s=timeout_s, cwd=log.parent, memory_gib=gib)
 
 
 def _read(path: Path, log: str) -> str:
