@@ -13,7 +13,17 @@ from hypothesis import strategies as st
 from keras import layers as L
 from keras import ops
 
-from tests.quantize.networks import FAMILIES, assert_equal_outputs, outputs, randomized, rows, sequences, vision
+from tests.quantize.networks import (
+    FAMILIES,
+    assert_equal_outputs,
+    functions,
+    outputs,
+    randomized,
+    rows,
+    sequences,
+    vision,
+    volumes,
+)
 from weft.config.numbers import FixedNumbers, FloatNumbers, HgqNumbers, LayerSettings, QuantizerSettings
 from weft.errors import ConfigError, NoEffectWarning, ShapeError, UnsupportedError
 from weft.prune import method_of
@@ -28,6 +38,11 @@ pytestmark = pytest.mark.backends
 
 FLOAT, WIDE = FloatNumbers(), FixedNumbers(total_bits=22, io_bits=22)
 DST = method_of("dst")()
+
+
+def dear(*some):
+    """Return all families; these are slow tests, since each of their layers is compiled anew."""
+    return [pytest.param(family, marks=pytest.mark.slow) if family in some else family for family in FAMILIES]
 
 
 def layer(model: keras.Model, name: str):
@@ -111,7 +126,7 @@ def names(model: keras.Model) -> set[str]:
     return {call.operation.name for call in walk(model)}
 
 
-@pytest.mark.parametrize("family", FAMILIES, ids=lambda family: family.__name__)
+@pytest.mark.parametrize("family", dear(volumes), ids=lambda family: family.__name__)
 def test_every_layer_there_is_a_counterpart_of_computes_the_same(family):
     model = randomized(family())
     x = rows(model)
@@ -122,11 +137,7 @@ def test_every_layer_there_is_a_counterpart_of_computes_the_same(family):
     assert check(wide) == []
 
 
-@pytest.mark.parametrize(
-    "family",
-    [vision, *(pytest.param(family, marks=pytest.mark.slow) for family in FAMILIES if family is not vision)],
-    ids=lambda family: family.__name__,
-)
+@pytest.mark.parametrize("family", dear(vision, sequences, functions), ids=lambda family: family.__name__)
 def test_a_converted_model_is_saved_and_read_with_the_same_outputs(family, tmp_path):
     model = randomized(family())
     converted = convert(model, HgqNumbers(), method=DST)
@@ -365,7 +376,7 @@ EXPECTED = {
 """Outputs, inputs of each and window of every kernel."""
 
 
-@pytest.mark.parametrize("family", [vision, sequences])
+@pytest.mark.parametrize("family", [vision, pytest.param(sequences, marks=pytest.mark.slow)])
 def test_a_pruning_method_sees_every_kernel_as_outputs_times_inputs(family):
     model = randomized(family())
     converted = convert(model, HgqNumbers(), method=DST)
