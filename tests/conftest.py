@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -18,11 +19,19 @@ settings.load_profile("weft")
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+@pytest.fixture(scope="session")
+def common(tmp_path_factory) -> Path:
+    """A directory that all processes of one run of the tests share; who makes something in it takes a lock."""
+    base = tmp_path_factory.getbasetemp()
+    place = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "common"
+    place.mkdir(exist_ok=True)
+    return place
+
+
 @pytest.fixture(scope="session", autouse=True)
-def _cache(tmp_path_factory):
+def _cache(common):
     """Keep what tests download or compile out of the user's cache; `WEFT_TEST_CACHE` keeps it between runs."""
-    kept = os.environ.get("WEFT_TEST_CACHE")
-    os.environ["WEFT_CACHE"] = kept or str(tmp_path_factory.mktemp("cache"))
+    os.environ["WEFT_CACHE"] = os.environ.get("WEFT_TEST_CACHE") or str(common / "cache")
 
 
 def blobs(n: int, n_in: int = 6, n_classes: int = 3, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
