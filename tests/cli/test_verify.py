@@ -24,12 +24,13 @@ def model(tmp_path_factory):
 
 
 def test_a_model_is_verified_on_random_inputs_or_on_given_ones(model):
-    done = weft("verify", model, "--samples", "300", "--exhaustive-bits", "0")
+    done = weft("verify", model, "--samples", "300", "--exhaustive-bits", "0", "--hls")
     assert done.returncode == 0, done.stderr
-    assert "keras = adder_graph = rtl on" in done.stdout and "one input in each" in done.stdout
+    assert "keras = adder_graph = rtl = hls_csim on" in done.stdout and "one input in each" in done.stdout
     found = json.loads(weft("verify", model.parent, "--data", model.parent / "x.npy", "--json").stdout)
     assert found["inputs"]["real"] == 200 and found["mismatches"] == 0
     assert found["levels"] == ["keras", "adder_graph", "rtl"]
+    assert found["skipped"] == {"hls_csim": f"there is no HLS project in {model.parent / 'hls'}"}
     assert json.loads((model.parent / "verification.json").read_text()) == found
     assert json.loads((model.parent / "model.verification.json").read_text())["inputs"]["real"] == 300
 
@@ -64,6 +65,7 @@ def test_a_design_is_checked_as_it_lies_there_and_the_result_is_written(model, t
     done = weft("verify", design, *options)
     assert done.returncode == 0, done.stderr
     assert "largest" in done.stdout and "keras – adder_graph" in done.stdout and "KIF(" in done.stdout
+    assert "not run" in done.stdout and "hls_csim was not compared: there is no HLS project" in done.stdout
     found = json.loads((design / "verification.json").read_text())
     assert found["status"] == "exact" and found["overflows"] and "bit for bit" in found["sentence"]
     source = design / "firmware" / "src" / "model.v"

@@ -10,7 +10,7 @@ from weft.adder_graph import AdderGraph
 from weft.compression.finalize import finalize
 from weft.config import load
 from weft.errors import UnsupportedError, VerificationError
-from weft.run.design import hardware_job, save_model
+from weft.run.design import hardware_job, hls_level, save_model
 from weft.run.directory import Run
 from weft.run.stages import _require_exact_hls
 from weft.run.summary import describe
@@ -35,14 +35,18 @@ def run(tmp_path):
 
 
 def job(run):
-    hardware_job({"run": str(run.path), "design": "t000-best", "steps": ["hls"]}, no_progress)
+    section = run.experiment.firmware.model_dump(mode="json")
+    hardware_job({"run": str(run.path), "design": "t000-best", "steps": ["hls"], "firmware": section}, no_progress)
     return run.design("t000-best")
 
 
 def test_a_design_has_its_hls_project_beside_its_verilog(run, monkeypatch):
     made = run("{backend: quartus, strategy: resource, part: Arria10, reuse_factor: {d0: 6}}")
+    made.design("t000-best").write("verification.json", {"status": "exact"})
     design = job(made)
-    found = design.read("hls.json")
+    found, (further, without) = design.read("hls.json"), hls_level(design)
+    assert [level.name for level in further] == ["hls_csim"] and without == {}
+    assert design.read("verification.json") is None  # that of before was without this level
     assert found["status"] == "exact" and found["sentence"].startswith("adder_graph = hls_csim on ")
     assert found["verification"]["mismatches"] == 0 and found["verification"]["inputs"] >= 1000
     assert found["project"]["part"] == "Arria10" and (design.hls / "firmware" / "model.cpp").exists()
@@ -64,7 +68,7 @@ def test_a_design_that_hls4ml_cannot_do_is_refused_with_the_reason(run):
     design = job(made)
     found = design.read("hls.json")
     assert found["status"] == "refused" and "cannot have reuse factor 5 under strategy resource" in found["sentence"]
-    assert not design.hls.exists()
+    assert not design.hls.exists() and hls_level(design) == ([], {"hls_csim": found["sentence"]})
     with pytest.raises(
         UnsupportedError, match=r"no design can be written as the HLS project asked for:\n  t000-best: wil"
     ):

@@ -86,6 +86,8 @@ def verification(found: Any) -> None:
             f"{100 * pair.argmax_agreement:.2f}",
             " ".join(filter(None, (pair.first_diverging_layer, pair.layer_format))),
         )
+    for level in found.skipped:
+        table.add_row(level, *["not run"] * 4, "")
     console.print(table)
     if found.overflows:
         table = Table()

@@ -15,6 +15,7 @@ from weft.cli.stages import show, stage
 from weft.errors import ConfigError, VerificationError
 
 RESULT = "verification.json"
+_NOT_ASKED = "not asked for; --hls simulates the project that hls4ml writes"
 
 
 @command
@@ -30,6 +31,10 @@ def verify(
     clock_period_ns: Annotated[float, typer.Option("--clock", help="Clock period in ns, for a model.")] = 5.0,
     language: Annotated[str, typer.Option("--language", help="verilog or vhdl, for a model.")] = "verilog",
     pipeline: Annotated[bool, typer.Option(help="Whether a model's firmware has register stages.")] = True,
+    hls: Annotated[
+        bool | None,
+        typer.Option(help="Whether HLS C simulation is a level; by default it is where a design has an HLS project."),
+    ] = None,
     exhaustive_bits: Annotated[
         int, typer.Option("--exhaustive-bits", help="Check every input if the port has no more bits than this.")
     ] = 20,
@@ -39,11 +44,12 @@ def verify(
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Prove levels equal bit for bit: Keras, adder graph, RTL simulation.
+    """Prove levels equal bit for bit: Keras, adder graph, RTL simulation, HLS C simulation.
 
     A run's designs are checked on its own data. A design directory or a model is checked on --data; without it on
     random inputs that fill the input port. Extreme inputs are always added, and inputs are sought that overflow a
-    layer. A design's firmware is checked as it lies there; that of a model is written for the check.
+    layer. A design's firmware is checked as it lies there; that of a model is written for the check. Levels that were
+    not run are named with the reason.
     """
     from weft.run.directory import RESOLVED
 
@@ -52,7 +58,7 @@ def verify(
         return
     path = _model(design)
     rtl = _rtl(language, pipeline)
-    found = _verify(path, design.is_dir(), data, samples, part, clock_period_ns, rtl, exhaustive_bits)
+    found = _verify(path, design.is_dir(), data, samples, part, clock_period_ns, rtl, exhaustive_bits, hls)
     result = {**found.model_dump(mode="json"), "sentence": found.sentence}
     atomic.write_json(out or (design / RESULT if design.is_dir() else path.with_name(f"{path.stem}.{RESULT}")), result)
     if as_json:
@@ -83,14 +89,24 @@ def _rtl(language: str, pipeline: bool) -> Any:
 
 
 def _verify(
-    path: Path, is_design: bool, data: Path | None, samples: int, part: str, clock_period_ns: float, rtl: Any, bits: int
+    path: Path,
+    is_design: bool,
+    data: Path | None,
+    samples: int,
+    part: str,
+    clock_period_ns: float,
+    rtl: Any,
+    bits: int,
+    hls: bool | None,
 ) -> Any:
     import numpy as np
 
     from weft.adder_graph import AdderGraph
-    from weft.config import find_part
+    from weft.config import HlsConfig, find_part
     from weft.firmware import Project, emit, random_inputs, simulator_of, verify
-    from weft.run.design import load_model
+    from weft.firmware.hls import HlsSimulation
+    from weft.firmware.hls import emit as emit_hls
+    from weft.run.design import hls_level, load_model
     from weft.run.directory import Design
 
     find_part(part)
@@ -102,8 +118,15 @@ def _verify(
         there = design.firmware if built else Path(scratch) / "project"
         project = Project.open(there) if built else emit(graph, there, part, clock_period_ns)
         simulator, skipped = simulator_of(project)
+        further, without = (
+            hls_level(design) if is_design and hls is not False else ([], {HlsSimulation.name: _NOT_ASKED})
+        )
+        if hls and not further:
+            written = emit_hls(model, Path(scratch) / "hls", HlsConfig(), project.part, project.clock_period_ns)
+            further, without = [HlsSimulation(written)], {}
+        skipped |= without
         source = _source(path)
-        return verify(model, graph, simulator, x, exhaustive_bits=bits, source=source, skipped=skipped)
+        return verify(model, graph, simulator, x, exhaustive_bits=bits, source=source, further=further, skipped=skipped)
 
 
 class _Source:

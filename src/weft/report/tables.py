@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import zip_longest
 from typing import TYPE_CHECKING, Any
 
 from weft.objectives import OBJECTIVES
@@ -188,9 +187,12 @@ def verification_cell(design: DesignContent) -> Cell:
 
 def _compared(found: Mapping[str, Any]) -> str:
     """Return the levels with a sign between neighbours: Keras ≠ adder graph = RTL."""
-    levels = [LEVELS.get(level, level) for level in found["levels"]]
-    signs = [" ≠ " if pair["mismatches"] else " = " for pair in found["pairs"]]
-    return "".join(word for pair in zip_longest(levels, signs, fillvalue="") for word in pair)
+    text, last = "", None
+    for pair in found["pairs"]:
+        one, other = (LEVELS.get(level, level) for level in pair["levels"])
+        begin = "" if one == last else one if last is None else f", {one}"
+        text, last = f"{text}{begin} {'≠' if pair['mismatches'] else '='} {other}", other
+    return text
 
 
 def verification_details(design: DesignContent) -> str:
@@ -222,7 +224,10 @@ def pairs_table(content: Content, design: DesignContent) -> Table | None:
         Column("Same class", "%", "share of inputs for which both levels choose the same class"),
     ]
     shown = 4 if content.task == "regression" else 5
-    return Table(columns[:shown], [_pair_row(pair)[:shown] for pair in found["pairs"]])
+    rows = [_pair_row(pair)[:shown] for pair in found["pairs"]]
+    for level, reason in found.get("skipped", {}).items():
+        rows.append([Cell(LEVELS.get(level, level), reason), *[Cell("not run", tone="none")] * (shown - 1)])
+    return Table(columns[:shown], rows)
 
 
 def _pair_row(pair: QuantityJson) -> list[Cell]:

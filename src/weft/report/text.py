@@ -40,7 +40,7 @@ LABELS = {
     "trial": "Trial number",
 }
 
-LEVELS = {"keras": "Keras", "adder_graph": "adder graph", "rtl": "RTL"}
+LEVELS = {"keras": "Keras", "adder_graph": "adder graph", "rtl": "RTL", "hls_csim": "HLS C simulation"}
 
 
 def label(name: str) -> str:

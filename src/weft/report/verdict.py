@@ -43,7 +43,8 @@ def verification(designs: Sequence[DesignContent]) -> str:
         return f"{len(wrong)} of {len(designs)} not bit-exact ({names})"
     few, many = (rank(one["samples"] for one in checked) for rank in (min, max))
     samples = grouped(few) if few == many else f"{grouped(few)} to {grouped(many)}"
-    levels = " = ".join(LEVELS.get(level, level) for level in checked[0]["levels"])
+    everywhere = [level for level in checked[0]["levels"] if all(level in one["levels"] for one in checked)]
+    levels = " = ".join(LEVELS.get(level, level) for level in everywhere)
     share = "bit-exact" if len(designs) == 1 else "all bit-exact"
     if len(checked) < len(designs):
         share = f"{len(checked)} of them verified, bit-exact"

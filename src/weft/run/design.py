@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import logging
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from weft import atomic
+from weft.config import FirmwareConfig
 from weft.run.directory import Design, Run
 from weft.run.parallel import Report
+
+if TYPE_CHECKING:
+    from weft.firmware import Level
 
 log = logging.getLogger(__name__)
 
@@ -58,9 +62,11 @@ def save_model(path: Path, model: Any) -> None:
 def hardware_job(job: dict[str, Any], report: Report) -> None:
     """Build, verify, measure and synthesise one design; a step whose result is there already is left out.
 
-    `job` holds `run` (the directory), `design` (the id), and `steps` (of `build`, `verify`, `hls`, `synth`, `route`).
+    `job` holds `run` (the directory), `design` (the id), `steps` (of `RESULTS`) and the section `firmware` they go by.
     """
     run = Run(job["run"])
+    firmware = FirmwareConfig.model_validate(job["firmware"])
+    run.experiment = run.experiment.model_copy(update={"firmware": firmware})
     design, steps = run.design(job["design"]), job["steps"]
     missing = [step for step in steps if design.read(RESULTS[step]) is None]
     for done, step in enumerate(missing):
@@ -97,9 +103,22 @@ def _verify(run: Run, design: Design) -> None:
     if len(real) < config.samples:
         real = np.concatenate([real, dataset.validation.x, dataset.train.x])
     simulator, skipped = simulator_of(Project.open(design.firmware))
+    further, without = hls_level(design)
     found = verify(model, AdderGraph.load(design.graph), simulator, real[: config.samples], extremes=config.extremes,
-                   exhaustive_bits=config.exhaustive_bits, seek=config.seek, skipped=skipped)  # fmt: skip
+                   exhaustive_bits=config.exhaustive_bits, seek=config.seek, further=further,
+                   skipped=skipped | without)  # fmt: skip
     design.write("verification.json", {**found.model_dump(mode="json"), "sentence": found.sentence})
+
+
+def hls_level(design: Design) -> tuple[list[Level], dict[str, str]]:
+    """Return the C simulation of a design's HLS project as a further level; where there is none, the reason."""
+    from weft.firmware.hls import level_of
+
+    level, without = level_of(design.hls)
+    said = design.read(RESULTS["hls"]) or {}
+    if without and said.get("status") == "refused":
+        without = dict.fromkeys(without, said["sentence"])
+    return ([] if level is None else [level]), without
 
 
 def _synthesise(run: Run, design: Design) -> None:
@@ -141,6 +160,7 @@ def _hls(run: Run, design: Design) -> None:
     assert config is not None  # the step is left out otherwise
     found: dict[str, Any] = {"project": None, "verification": None, "estimates": {}, "quantities": {}}
     find(config.strategy)
+    (design.path / RESULTS["verify"]).unlink(missing_ok=True)  # it is of a design without this level
     model = load_model(design.model)
     try:
         project = emit(model, design.hls, config, target.part, target.clock_period_ns)
@@ -176,11 +196,11 @@ def _hls_estimates(name: str, model: Any, part: str, clock_period_ns: float, con
     return {name: quantity.model_dump(mode="json") for name, quantity in found.quantities.items()}
 
 
-_STEPS = {"build": _build, "verify": _verify, "hls": _hls, "synth": _synthesise, "route": _route}
+_STEPS = {"build": _build, "hls": _hls, "verify": _verify, "synth": _synthesise, "route": _route}
 RESULTS = {
     "build": "cost.json",
-    "verify": "verification.json",
     "hls": "hls.json",
+    "verify": "verification.json",
     "synth": "synthesis.json",
     "route": "routing.json",
 }

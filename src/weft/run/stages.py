@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import logging
 import time
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from weft import atomic
-from weft.errors import BudgetError, RunError, UnsupportedError, VerificationError
+from weft.errors import BudgetError, NoEffectWarning, RunError, UnsupportedError, VerificationError
 from weft.lock import RunLock
 from weft.run.design import RESULTS
 from weft.run.directory import DATA, SELECTION, SUMMARY, Run
@@ -186,11 +187,19 @@ def _hardware(run: Run, bars: Bars, title: str, steps: Sequence[str]) -> None:
     if "build" not in steps and any(design.read("cost.json") is None for design in designs):
         raise RunError(f"{run.path} has designs without firmware; run 'weft build {run.path}' first")
     config = run.experiment.firmware
-    left_out = {step for step in ("synth", "route") if getattr(config, step) == "none"}
-    left_out |= {"hls"} if config.hls is None else set()
+    left_out = {step for step in ("hls", "synth", "route") if getattr(config, step) in (None, "none")}
+    if steps[0] in left_out:
+        warnings.warn(
+            f"firmware.{steps[0]} of {run.path} leaves this out, so nothing was done; 'weft compare {run.path}' "
+            "measures what a run leaves out",
+            NoEffectWarning,
+            stacklevel=2,
+        )
+        return
     steps = [step for step in steps if step not in left_out]
+    section = config.model_dump(mode="json")
     jobs = {
-        design.id: {"run": str(run.path), "design": design.id, "steps": list(steps)}
+        design.id: {"run": str(run.path), "design": design.id, "steps": steps, "firmware": section}
         for design in designs
         if any(design.read(RESULTS[step]) is None for step in steps)
     }
@@ -238,7 +247,7 @@ _STAGES: dict[str, Callable[[Run, Bars], None]] = {
     "firmware": lambda run, bars: _hardware(run, bars, "firmware", tuple(RESULTS)),
     "build": lambda run, bars: _hardware(run, bars, "build", ("build",)),
     "verify": lambda run, bars: _hardware(run, bars, "verify", ("verify",)),
-    "hls": lambda run, bars: _hardware(run, bars, "hls", ("hls",)),
+    "hls": lambda run, bars: _hardware(run, bars, "hls", ("hls", "verify")),
     "synth": lambda run, bars: _hardware(run, bars, "synth", ("synth",)),
     "route": lambda run, bars: _hardware(run, bars, "route", ("route",)),
 }

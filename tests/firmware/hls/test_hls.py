@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import importlib.metadata
 import json
 
@@ -11,8 +12,18 @@ import pytest
 from tests.firmware.models import PART, samples
 from weft.config import HlsConfig
 from weft.errors import ConfigError, RunError, ShapeError, ToolError, ToolNotFoundError, UnsupportedError
-from weft.firmware import extreme_inputs
-from weft.firmware.hls import HlsProject, HlsSimulation, compare, emit, objection, project, simulate
+from weft.firmware import extreme_inputs, verify
+from weft.firmware.hls import (
+    HlsProject,
+    HlsSimulation,
+    compare,
+    csim,
+    emit,
+    level_of,
+    objection,
+    project,
+    simulate,
+)
 
 CLOCK_NS = 2.5
 
@@ -33,6 +44,26 @@ def test_the_c_simulation_computes_what_the_adder_graph_computes(simulation, gra
     pair = compare(simulation, x, graph.predict(x))
     assert pair.levels == ("adder_graph", "hls_csim") and simulation.name == "hls_csim"
     assert (pair.mismatches, pair.values) == (0, 3 * len(x)) and len(x) >= 1000
+
+
+def test_the_c_simulation_is_a_level_of_verification(simulation, model, graph, x):
+    found = verify(model, graph, None, x[:200], further=[simulation], seek=False)
+    assert found.status == "exact" and found.levels == ("keras", "adder_graph", "hls_csim")
+    assert found.pairs[-1].levels == ("adder_graph", "hls_csim") and found.pairs[-1].values == 3 * found.samples
+
+
+def test_a_level_that_cannot_be_simulated_says_why(tmp_path, monkeypatch):
+    assert level_of(tmp_path) == (None, {"hls_csim": f"there is no HLS project in {tmp_path}"})
+    made = HlsProject(tmp_path, "oneapi", "resource", "parallel", "Agilex7", 5.0, 2, 1, "hls4ml 1.3.0")
+    (tmp_path / "hls_project.json").write_text(json.dumps({"schema": 1, **made.describe()}))
+    assert "does not compile for oneapi, since its projects need SYCL" in level_of(tmp_path)[1]["hls_csim"]
+    made = dataclasses.replace(made, backend="vitis")
+    (tmp_path / "hls_project.json").write_text(json.dumps({"schema": 1, **made.describe()}))
+    monkeypatch.setattr(csim.shutil, "which", lambda name: None)
+    assert level_of(tmp_path) == (
+        None,
+        {"hls_csim": "C simulation needs g++, which is not on PATH; install it ('apt install g++' on Debian)"},
+    )
 
 
 def test_one_changed_weight_is_found(simulation, graph, x):

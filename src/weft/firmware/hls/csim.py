@@ -16,7 +16,7 @@ import numpy as np
 
 from weft.errors import ShapeError, ToolError, ToolNotFoundError, UnsupportedError
 from weft.firmware._process import run_logged
-from weft.firmware.hls.project import TOP, HlsProject
+from weft.firmware.hls.project import DESCRIPTION, TOP, HlsProject
 from weft.firmware.verify import Pair, compared
 
 LOG = "csim.log"
@@ -138,6 +138,21 @@ class HlsSimulation:
                 f"{len(rows) * self.project.n_out}; run 'weft hls' again"
             )
         return values.reshape(len(rows), self.project.n_out)
+
+
+def level_of(directory: Path) -> tuple[HlsSimulation | None, dict[str, str]]:
+    """Return the simulation of the project in a directory as a level of verification, or None and why there is none.
+
+    Raises:
+        RunError: The project is damaged.
+        ToolError: g++ failed.
+    """
+    if not (directory / DESCRIPTION).exists():
+        return None, {HlsSimulation.name: f"there is no HLS project in {directory}"}
+    try:
+        return HlsSimulation(HlsProject.open(directory)), {}
+    except (UnsupportedError, ToolNotFoundError) as error:
+        return None, {HlsSimulation.name: str(error)}
 
 
 def simulate(project: HlsProject, x: np.ndarray, expected: np.ndarray) -> dict[str, Any]:
