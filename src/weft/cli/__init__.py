@@ -8,6 +8,7 @@ from weft.cli._app import app
 def main() -> None:
     """Run the command line."""
     from weft.cli import (  # noqa: F401 - importing a command registers it
+        compare,
         data,
         doctor,
         estimate,

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from weft.run.compare import Comparison
 
 
 def designs(summary: dict[str, Any]) -> None:
@@ -99,6 +102,57 @@ def verification(found: Any) -> None:
         console.print(table)
     for warning in found.warnings:
         console.print(f"! {warning}", style="yellow", markup=False, highlight=False)
+
+
+def comparison(found: Comparison) -> None:
+    """Print a `weft.run.compare.Comparison`, and what is to be known about its numbers."""
+    from rich.console import Console
+    from rich.table import Table
+
+    console, (heads, rows, notes) = Console(), _comparison_cells(found)
+    table = Table(title=_comparison_title(found), title_justify="left")
+    for head in heads:
+        table.add_column(head, justify="left" if head in heads[:3] else "right")
+    for row in rows:
+        table.add_row(*row)
+    console.print(table)
+    for note in notes:
+        console.print(note, markup=False, highlight=False)
+
+
+def comparison_as_markdown(found: Comparison) -> str:
+    """Return the same as Markdown."""
+    heads, rows, notes = _comparison_cells(found)
+    lines = [heads, ["---" if i < 3 else "---:" for i, _ in enumerate(heads)], *rows]
+    table = "\n".join(f"| {' | '.join(line)} |" for line in lines)
+    return "\n".join([f"{_comparison_title(found)}.", "", table, "", *(f"- {note}" for note in notes)])
+
+
+def _comparison_title(found: Comparison) -> str:
+    return f"{found.name}: {len(found.designs)} designs for {found.part} at {found.clock_period_ns:g} ns"
+
+
+def _comparison_cells(found: Comparison) -> tuple[list[str], list[list[str]], list[str]]:
+    """Return the heads, the rows and the notes of a comparison, as text; units are in the names of the quantities."""
+    rows = [
+        [name, "test rows", "finalised model", *(_metric(values.get(design)) for design in found.designs)]
+        for name, values in found.metrics.items()
+    ]
+    notes: list[str] = []
+    for row in found.rows:
+        values = (row.values.get(design) for design in found.designs)
+        cells = ["not run" if one is None else _quantity(one.model_dump()) for one in values]
+        rows.append([row.quantity, row.stage, row.source, *cells])
+        notes += [f"{row.quantity}, {row.stage}, {row.source}: {note}" for note in row.notes]
+    for level in found.levels:
+        verdicts = [level.values[design] for design in found.designs]
+        cells = ["not run" if one.status == "not run" else f"{one.mismatches:,} / {one.samples:,}" for one in verdicts]
+        rows.append(["mismatches / samples", level.level, level.source, *cells])
+        if any(one.cycles is not None for one in verdicts):
+            cells = ["-" if one.cycles is None else str(one.cycles) for one in verdicts]
+            rows.append(["latency_cycles", level.level, level.source, *cells])
+        notes += [f"{level.level}: not run: {one}" for one in dict.fromkeys(v.reason for v in verdicts if v.reason)]
+    return ["quantity", "stage", "source", *found.designs], rows, notes
 
 
 def trials(rows: list[dict[str, Any]], columns: list[str]) -> None:

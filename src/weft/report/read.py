@@ -15,6 +15,7 @@ from weft import atomic
 from weft.config import Experiment
 from weft.config.training import METRICS_OF_TASK
 from weft.report.layers import LayerBits, bits_of
+from weft.run.compare import Comparison, compare
 from weft.run.directory import CONFIG, DATA, ENVIRONMENT, RESOLVED, SELECTION, SUMMARY
 
 if TYPE_CHECKING:
@@ -118,6 +119,7 @@ class Content:
         search: The search.
         selection: The picked trials, `{"number", "reason"}`.
         designs: The most accurate first.
+        comparison: All numbers of the designs, side by side.
     """
 
     experiment: Experiment
@@ -132,6 +134,7 @@ class Content:
     search: SearchContent | None
     selection: list[Mapping[str, Any]]
     designs: list[DesignContent]
+    comparison: Comparison
 
     @property
     def task(self) -> Task:
@@ -163,6 +166,7 @@ def read_content(run: Run) -> Content:
         search=_search(run.path),
         selection=_json(run.path / SELECTION) or [],
         designs=[_design(design) for design in run.designs()],
+        comparison=compare(run),
     )
     content.designs.sort(key=lambda design: (_loss(design, content.metric), design.id))
     return content

@@ -15,6 +15,7 @@ from weft.report.verdict import over_budget
 from weft.search.calibrate import rows as calibration_rows
 
 if TYPE_CHECKING:
+    from weft.run.compare import Verdict
     from weft.search.results import TrialRecord
 
 
@@ -318,6 +319,39 @@ def _share_cell(content: Content, design: DesignContent, name: str) -> Cell:
         return Cell("–")
     title = f"{best['stage']}: {number(best['value'])} of {grouped(capacity)} in {target.part}"
     return Cell(f"{100 * best['value'] / capacity:.2g}", title=title)
+
+
+def comparison_table(content: Content) -> Table | None:
+    """Return every number of every design with its stage and source, one quantity a row; None before the first."""
+    found = content.comparison
+    if not found.rows:
+        return None
+    columns = [Column("Quantity", numeric=False), Column("Stage", numeric=False), Column("Source", numeric=False)]
+    columns += [Column(design) for design in found.designs]
+    rows = []
+    for row in found.rows:
+        head = [Cell(label(row.quantity), row.unit, "; ".join(row.notes)), Cell(row.stage), Cell(row.source)]
+        values = {name: one.model_dump(mode="json") for name, one in row.values.items()}
+        rows.append([*head, *(_compared_cell(row.quantity, values.get(design)) for design in found.designs)])
+    for level in found.levels:
+        head = [Cell("Mismatches", "of samples"), Cell(LEVELS.get(level.level, level.level)), Cell(level.source)]
+        rows.append([*head, *(_level_cell(level.values[design]) for design in found.designs)])
+    return Table(columns, rows)
+
+
+def _compared_cell(name: str, found: QuantityJson | None) -> Cell:
+    if found is None:
+        return MISSING
+    tone = "none" if found["value"] is None else ""
+    return Cell(number(found["value"]), _interval(found), origin(name, found), tone=tone)
+
+
+def _level_cell(found: Verdict) -> Cell:
+    if found.status == "not run":
+        return Cell("–", "not run", found.reason or "", tone="none")
+    cycles = "" if found.cycles is None else f", {plural(found.cycles, 'cycle')}"
+    text = f"{grouped(found.mismatches)} / {grouped(found.samples)}"
+    return Cell(text, f"{found.status}{cycles}", tone="good" if found.status == "exact" else "bad")
 
 
 def calibration_table(search: SearchContent) -> Table | None:

@@ -104,12 +104,13 @@ def parse(text: str, device: str, latency_cycles: int) -> dict[str, Quantity]:
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise ToolError(f"cannot read the report of nextpnr ({error!r}); see {PLACE}/{LOG}") from error
 
-    def quantity(value: float | None, unit: str, reason: str) -> Quantity:
+    def quantity(value: float | None, unit: str, reason: str | None) -> Quantity:
         return Quantity(value=value, unit=unit, stage="post_route", source=source, reason=reason)
 
     no_path = "no path leads from one register to another"
+    notes = {"lut": "look-up tables of four inputs", "bram_18k": "blocks of 18 kbit"}
     return {
-        **{name: quantity(value, "count", f"{device}, look-up tables of four inputs") for name, value in used.items()},
+        **{name: quantity(value, "count", notes.get(name)) for name, value in used.items()},
         "fmax_mhz": quantity(fastest, "MHz", "slowest path between two registers" if fastest else no_path),
         "latency_ns": quantity(
             None if fastest is None else latency_cycles * 1000 / fastest,

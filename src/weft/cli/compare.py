@@ -1,0 +1,60 @@
+"""`weft compare`: all that is known about the designs of a run, in one table."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from weft.cli import _show
+from weft.cli._app import Json, command, print_json
+from weft.cli._progress import bars
+from weft.errors import ConfigError, ToolError, ToolNotFoundError, UnsupportedError, VerificationError, WeftError
+
+if TYPE_CHECKING:
+    from weft.run import Run
+
+
+@command
+def compare(
+    run: Annotated[str, typer.Argument(help="The run directory.")],
+    measure: Annotated[bool, typer.Option(help="Whether what is missing is measured first.")] = True,
+    markdown: Annotated[bool, typer.Option("--markdown", help="Print the table as Markdown.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Show every number of every design with its stage and source: estimates, synthesis, routing, simulation.
+
+    What is missing is measured, also where the run leaves it out: an HLS project and its C simulation, Yosys, place and
+    route on `firmware.route_part`. That goes into the run directory and its report, too.
+    """
+    from weft.run import Run
+    from weft.run.compare import compare as collect
+    from weft.run.compare import complete
+
+    opened = Run(run)
+    opened.experiment = complete(opened.experiment)
+    errors = _measure(opened) if measure else []
+    found = collect(opened)
+    if as_json:
+        print_json(found.model_dump(mode="json"))
+    elif markdown:
+        typer.echo(_show.comparison_as_markdown(found))
+    else:
+        _show.comparison(found)
+    if errors:
+        for other in errors[1:]:
+            errors[0].add_note(str(other))
+        raise errors[0]
+
+
+def _measure(run: Run) -> list[WeftError]:
+    """Measure what is missing; return what went wrong, after which the rest is measured all the same."""
+    from weft.run.stages import execute
+
+    errors: list[WeftError] = []
+    for stage in ("build", "hls", "synth", "route", "report"):
+        try:
+            execute(run, (stage,), bars)
+        except (ConfigError, ToolError, ToolNotFoundError, UnsupportedError, VerificationError) as error:
+            errors.append(error)
+    return errors
