@@ -8,11 +8,12 @@ import stat
 
 import pytest
 
+from tests.firmware.hls import recorded
 from tests.firmware.models import PART, mlp, randomised
 from weft.adder_graph import AdderGraph
 from weft.config import RtlConfig
 from weft.errors import ToolError, ToolNotFoundError, UnsupportedError
-from weft.firmware import emit
+from weft.firmware import emit, vivado_reports
 from weft.firmware.synth import vivado
 
 
@@ -93,11 +94,12 @@ LAYOUTS = [("2019.2", False), ("2023.2", True), ("2024.2", True)]
 
 @pytest.mark.parametrize(("version", "prohibited"), LAYOUTS)
 def test_reports_of_every_layout_are_read(version, prohibited):
-    found = vivado.parse(utilization(version, ULTRASCALE, prohibited=prohibited), timing(), "post_route", 11)
+    timed = timing().replace("2023.2", version)
+    found = vivado.parse(utilization(version, ULTRASCALE, prohibited=prohibited), timed, "post_route", 11)
     values = {name: one.value for name, one in found.items()}
     assert values == {
         "lut": 5804, "ff": 3420, "dsp": 80, "carry": 666, "bram_18k": 3, "uram": 0,
-        "fmax_mhz": 1000 / (5.0 - 0.822), "latency_ns": pytest.approx(11 * 4.178),
+        "slack_ns": 0.822, "fmax_mhz": 1000 / (5.0 - 0.822), "latency_ns": pytest.approx(11 * 4.178),
     }  # fmt: skip
     assert all(one.stage == "post_route" and one.source == f"Vivado {version}" for one in found.values())
     assert "WNS of 0.822 ns" in found["fmax_mhz"].reason and "of routed wires" in found["fmax_mhz"].reason
@@ -108,14 +110,49 @@ def test_missing_fields_are_null_with_their_reason(version, prohibited):
     text = utilization(version, SERIES_7, prohibited=prohibited)
     found = vivado.parse(text, timing(wns="NA"), "synthesis", 3)
     assert (found["lut"].value, found["ff"].value, found["dsp"].value) == (812, 290, 2)
-    assert found["uram"].value is None and found["uram"].reason == "utilization.rpt has no row 'URAM'"
-    assert found["carry"].reason == "utilization.rpt has no row 'CARRY8' or 'CARRY4'"  # that of primitives is not one
+    assert found["uram"].value is None and found["uram"].reason == "the report has no row 'URAM'"
+    assert found["carry"].reason == "the report has no row 'CARRY8' or 'CARRY4'"  # that of primitives is not one
     assert found["fmax_mhz"].value is None and "no path between registers" in found["fmax_mhz"].reason
+    assert found["slack_ns"].value is None and "no path between registers" in found["slack_ns"].reason
     assert "latency_ns" not in found
-    nothing = vivado.parse("", "", "post_route", 3)
-    assert all(one.value is None and one.reason for one in nothing.values()) and len(nothing) == 8
-    late = vivado.parse("", timing(wns="-1.250"), "synthesis", 3)
+    late = vivado.parse(text, timing(wns="-1.250"), "synthesis", 3)
     assert late["fmax_mhz"].value == pytest.approx(160.0)
+    without = vivado.parse(text, timing().partition("| Clock Summary")[0], "post_route", 3)
+    assert (without["fmax_mhz"].value, without["fmax_mhz"].reason) == (None, "the report has no clock")
+    assert (without["latency_ns"].value, without["latency_ns"].reason) == (None, "the report has no clock")
+    unsaid = vivado.parse(text.replace(" 812 ", " N/A "), timing(), "post_route", 3)
+    assert (unsaid["lut"].value, unsaid["lut"].reason) == (None, "the report says 'N/A'")
+
+
+@pytest.mark.parametrize("share", [0.35, 0.6, 0.9])
+def test_a_report_that_ends_in_the_middle_has_nulls_and_no_other_numbers(share):
+    """Whole lines count; a number that is cut is none."""
+    whole = utilization("2023.2", ULTRASCALE, prohibited=True)
+    cut = vivado_reports.utilization(whole[: int(share * len(whole))], "synthesis")
+    for name, one in vivado_reports.utilization(whole, "synthesis").items():
+        assert cut[name].value == one.value or (cut[name].value is None and "has no row" in cut[name].reason)
+
+
+@pytest.mark.parametrize("read", [vivado_reports.utilization, vivado_reports.timing])
+def test_text_that_is_no_report_or_one_of_another_stage_is_refused(read):
+    for text in ("", "| Tool Version : Vi"):
+        with pytest.raises(ToolError, match=r"cannot read the \S+ report \(its head names no version of Vivado\); run"):
+            read(text, "synthesis")
+    placed = f"{timing()}| Design State : Fully Placed\n"
+    with pytest.raises(ToolError, match=r"the design is 'Fully Placed', and post_route was asked for"):
+        read(placed, "post_route")
+
+
+def test_reports_of_both_flows_are_read_alike():
+    """The HLS flow's reports have a design state, and no carry chains."""
+    for state, stage in (("Synthesized", "synthesis"), ("Routed", "post_route")):
+        for sites in ("CLB", "Slice"):
+            found = vivado_reports.utilization(recorded.utilization_rpt(state, sites=sites), stage)
+            values = {name: one.value for name, one in found.items()}
+            assert values == {"lut": 1526, "ff": 2428, "dsp": 66, "carry": None, "bram_18k": 3.0, "uram": None}
+            assert {(one.stage, one.source) for one in found.values()} == {(stage, "Vivado 2023.2")}
+    found = vivado_reports.timing(recorded.TIMING_RPT, "post_route")
+    assert (found["slack_ns"].value, found["fmax_mhz"].value) == (1.0, 250.0)
 
 
 @pytest.fixture(scope="module")

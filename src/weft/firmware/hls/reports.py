@@ -1,4 +1,4 @@
-"""Reports of Vitis HLS, Vivado HLS and Vivado as quantities: C synthesis, co-simulation, utilisation, timing.
+"""Reports of Vitis HLS and Vivado HLS as quantities: C synthesis and co-simulation.
 
 A field that a report lacks, or that the tool left open, is a quantity without a value whose reason says so. Text that
 is no such report, or ends in the middle, is an error: it never looks like a result.
@@ -19,14 +19,6 @@ from weft.types import Quantity, Stage
 
 _COUNTS = ("lut", "ff", "dsp", "bram_18k", "uram")
 _CELLS = {"LUT": "lut", "FF": "ff", "DSP": "dsp", "DSP48E": "dsp", "BRAM_18K": "bram_18k", "URAM": "uram"}
-_SITES = {
-    "lut": r"(?:CLB|Slice) LUTs",
-    "ff": r"(?:CLB|Slice) Registers",
-    "dsp": r"DSPs|DSP Slices",
-    "bram_18k": r"Block RAM Tile",
-    "uram": r"URAM",
-}
-_STATES: tuple[tuple[str, Stage], ...] = (("Routed", "post_route"), ("Synthesized", "synthesis"))
 
 
 def csynth_xml(text: str, tool: str) -> dict[str, Quantity]:
@@ -145,57 +137,6 @@ def cosim_rpt(text: str, tool: str) -> dict[str, Quantity]:
         "latency_cycles": quantity(cycles[2], "cycles", note="longest"),
         "ii_cycles": quantity(cycles[5], "cycles", note="longest"),
     }
-
-
-def utilization_rpt(text: str) -> dict[str, Quantity]:
-    """Read what Vivado's `report_utilization` writes.
-
-    Returns:
-        lut (with those used as memory), ff, dsp, bram_18k and uram, of stage `synthesis` or `post_route`, as the report
-        says of itself.
-
-    Raises:
-        ToolError: The text is no such report, only the beginning of one, or of a design that is placed and not routed.
-    """
-    version, state = re.search(r"\| Tool Version : (Vivado v\.\S+)", text), re.search(r"\| Design State : (.+)", text)
-    if version is None or state is None:
-        raise _unreadable("utilisation", "its head names no tool version or no design state")
-    stage = next((stage for word, stage in _STATES if word in state.group(1)), None)
-    if stage is None:
-        raise _unreadable("utilisation", f"the design is '{state.group(1).strip()}', neither synthesised nor routed")
-    rows = {name: _row(text, pattern + r"\*?") for name, pattern in _SITES.items()}
-    if rows["lut"] is None or rows["dsp"] is None:
-        raise _unreadable("utilisation", "it ends before its tables do")
-    quantity = _maker(stage, version.group(1).replace(" v.", " "))
-    found = {name: quantity(row[1] if row else None, "count") for name, row in rows.items()}
-    tiles = rows["bram_18k"]
-    found["bram_18k"] = quantity(tiles[1] if tiles else None, "count", lambda n: 2 * n, "two for each tile of 36 kbit")
-    return found
-
-
-def timing_rpt(text: str) -> dict[str, Quantity]:
-    """Read what Vivado's `report_timing_summary` writes of a routed design.
-
-    Returns:
-        slack_ns (worst negative slack) and fmax_mhz (1 over the clock period less the slack), of stage `post_route`.
-
-    Raises:
-        ToolError: The text is no such report, or only the beginning of one.
-    """
-    version = re.search(r"\| Tool Version\s*: (Vivado v\.\S+)", text)
-    summary = re.search(r"WNS\(ns\).*\n[\s-]+\n\s*(\S+)", text)
-    if version is None or summary is None:
-        raise _unreadable("timing", "its head names no tool version, or it has no Design Timing Summary")
-    clock = re.search(r"^\s*\S+\s+\{[\d. ]+\}\s+([\d.]+)\s+[\d.]+\s*$", text, re.M)
-    quantity = _maker("post_route", version.group(1).replace(" v.", " "))
-    period = _number(clock.group(1)) if clock else None
-    found = {"slack_ns": quantity(summary.group(1), "ns", note="worst negative slack")}
-    if period is None:
-        found["fmax_mhz"] = quantity(None, "MHz", note="the report has no clock")
-    else:
-        found["fmax_mhz"] = quantity(summary.group(1), "MHz", lambda wns: 1000 / (period - wns),
-                                     f"slowest path under a clock of {period:g} ns")  # fmt: skip
-    return found
 
 
 def _maker(stage: Stage, source: str) -> Callable[..., Quantity]:

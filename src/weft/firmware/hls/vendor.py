@@ -17,6 +17,7 @@ from weft.errors import ToolError, ToolNotFoundError, UnsupportedError, Verifica
 from weft.firmware._process import run_logged
 from weft.firmware.hls import reports
 from weft.firmware.hls.project import TOP, HlsProject
+from weft.firmware.vivado_reports import timing, utilization
 from weft.types import Quantity
 
 HLS_LOG, VIVADO_LOG, SCRIPT = "vendor.log", "vivado.log", "weft_route.tcl"
@@ -124,13 +125,13 @@ def _vivado(project: HlsProject, timeout_s: float, memory_gb: float) -> dict[str
     _run(command, f"route {place} with Vivado", place / VIVADO_LOG, max(timeout_s, 1.0), memory_gb)
     texts = {name: _read(place / name, VIVADO_LOG) for name in (SYNTHESISED, ROUTED, TIMING)}
     return {
-        "synthesis": reports.utilization_rpt(texts[SYNTHESISED]),
-        "post_route": {**reports.utilization_rpt(texts[ROUTED]), **reports.timing_rpt(texts[TIMING])},
+        "synthesis": utilization(texts[SYNTHESISED], "synthesis"),
+        "post_route": {**utilization(texts[ROUTED], "post_route"), **timing(texts[TIMING], "post_route")},
     }
 
 
 def _without_vivado(stage: str) -> Mapping[str, Quantity]:
-    units = dict.fromkeys(("lut", "ff", "dsp", "bram_18k", "uram"), "count")
+    units = dict.fromkeys(("lut", "ff", "dsp", "carry", "bram_18k", "uram"), "count")
     units |= {"slack_ns": "ns", "fmax_mhz": "MHz"} if stage == "post_route" else {}
     reason = "vivado is not on PATH"
     return {

@@ -17,6 +17,7 @@ from weft import atomic
 from weft.adder_graph import TOP
 from weft.config import find_part
 from weft.errors import ToolError, ToolNotFoundError, UnsupportedError
+from weft.firmware import vivado_reports
 from weft.firmware._process import run_logged
 from weft.firmware.rtl import Project
 from weft.types import Quantity, Stage
@@ -25,16 +26,6 @@ SCRIPT, LOG, UTILIZATION, TIMING = "vivado.tcl", "vivado.log", "utilization.rpt"
 OLDEST = (2019, 2)
 
 _FAMILIES = ("xcup", "xcu", "xc7")
-_ROWS: dict[str, tuple[tuple[str, float], ...]] = {
-    "lut": (("CLB LUTs", 1), ("Slice LUTs", 1)),
-    "ff": (("CLB Registers", 1), ("Slice Registers", 1)),
-    "dsp": (("DSPs", 1),),
-    "carry": (("CARRY8", 1), ("CARRY4", 1)),
-    "bram_18k": (("Block RAM Tile", 2),),
-    "uram": (("URAM", 1),),
-}
-"""Names of a resource's row in the reports of all families, and what one of it counts for."""
-
 _TOO_LARGE = r"ERROR: \[(?:Place 30-(?:640|380|487)|DRC UTLZ-\d+|Place 30-99)\][^\n]*"
 
 
@@ -98,7 +89,8 @@ def synthesise(
         memory_gib: Memory that Vivado may take, in GiB.
 
     Returns:
-        lut, ff, dsp, carry, bram_18k, uram and fmax_mhz (before placement: of estimated wires), of stage `synthesis`.
+        lut, ff, dsp, carry, bram_18k, uram, slack_ns and fmax_mhz (before placement: of estimated wires), of stage
+        `synthesis`.
 
     Raises:
         ToolNotFoundError: Vivado is missing or too old.
@@ -168,56 +160,14 @@ def parse(utilization: str, timing: str, stage: Stage, latency_cycles: int) -> d
         timing: The text of `report_timing_summary`.
         stage: `synthesis` or `post_route`.
         latency_cycles: Cycles of the pipeline.
+
+    Raises:
+        ToolError: A text is no such report, or of another stage.
     """
-    version = re.search(r"Tool Version\s*:\s*Vivado v\.?(\d{4}\.\d+)", utilization)
-    source = f"Vivado {version.group(1)}" if version else "Vivado"
-    used = _used(utilization)
-    found: dict[str, Quantity] = {}
-    for name, rows in _ROWS.items():
-        value = next((used[row] * each for row, each in rows if row in used), None)
-        names = " or ".join(f"'{row}'" for row, _ in rows)
-        note = None if value is not None else f"{UTILIZATION} has no row {names}"
-        if name == "bram_18k" and value is not None:
-            note = "a tile of 36 kbit counts as two"
-        found[name] = Quantity(value=value, unit="count", stage=stage, source=source, reason=note)
-    slack, period = _slack(timing), _period(timing)
-    wires = "of routed wires" if stage == "post_route" else "of estimated wires: before placement"
-    fastest, reason = None, f"{TIMING} holds no clock and no path between registers"
-    if slack is not None and period is not None and period > slack:
-        fastest, reason = 1000 / (period - slack), f"1 / ({period:g} ns - WNS of {slack:g} ns), {wires}"
-    found["fmax_mhz"] = Quantity(value=fastest, unit="MHz", stage=stage, source=source, reason=reason)
+    found = {**vivado_reports.utilization(utilization, stage), **vivado_reports.timing(timing, stage)}
     if stage == "post_route":
-        ns = None if fastest is None else latency_cycles * 1000 / fastest
-        why = reason if ns is None else f"{latency_cycles} cycles at that frequency"
-        found["latency_ns"] = Quantity(value=ns, unit="ns", stage=stage, source=source, reason=why)
+        fastest = found["fmax_mhz"]
+        ns = None if fastest.value is None else latency_cycles * 1000 / fastest.value
+        why = fastest.reason if ns is None else f"{latency_cycles} cycles at that frequency"
+        found["latency_ns"] = fastest.model_copy(update={"value": ns, "unit": "ns", "reason": why})
     return found
-
-
-def _used(text: str) -> dict[str, float]:
-    """Return the column `Used` of all tables of sites, by the row's name without its footnote."""
-    found: dict[str, float] = {}
-    column = None
-    for line in text.splitlines():
-        cells = [cell.strip() for cell in line.split("|")[1:-1]]
-        if not cells:
-            column = None if not line.startswith("+") else column
-        elif cells[0] in ("Site Type", "Ref Name") or "Used" in cells:
-            column = cells.index("Used") if cells[0] == "Site Type" and "Used" in cells else None
-        elif column is not None and len(cells) > column:
-            name = cells[0].rstrip("*").strip()
-            if re.fullmatch(r"\d+(\.\d+)?", cells[column]):
-                found.setdefault(name, float(cells[column]))
-    return found
-
-
-def _slack(text: str) -> float | None:
-    """Return the worst negative slack of the design, in ns."""
-    found = re.search(r"^\s*WNS\(ns\).*\n[\s-]+\n\s*(-?\d+\.\d+|NA)\b", text, re.MULTILINE)
-    return None if found is None or found.group(1) == "NA" else float(found.group(1))
-
-
-def _period(text: str) -> float | None:
-    """Return the period of the clock, in ns; of several clocks the shortest."""
-    table = re.search(r"^Clock\s+Waveform\(ns\)\s+Period\(ns\).*\n[\s-]+\n((?:\S.*\n|\s+\S.*\n)*)", text, re.MULTILINE)
-    periods = re.findall(r"\{[^}]*\}\s+(\d+\.\d+)", table.group(1)) if table else []
-    return min(map(float, periods), default=None)
