@@ -15,7 +15,7 @@ import numpy as np
 
 from weft import atomic
 from weft.adder_graph import SOURCE, TOP, AdderGraph, Pipeline, from_codes, to_codes
-from weft.errors import RunError
+from weft.firmware._description import described
 
 DESCRIPTION = "project.json"
 _SCHEMA = 1
@@ -51,16 +51,11 @@ class Project:
             RunError: The directory holds none, or a damaged one.
         """
         directory = Path(directory)
-        try:
-            data = atomic.read_json(directory / DESCRIPTION)
-            if data["schema"] != _SCHEMA:
-                raise ValueError(f"its schema is {data['schema']}, this weft reads {_SCHEMA}")
+        with described(directory / DESCRIPTION, _SCHEMA, "RTL project", "build the design again") as data:
             ports = (np.array([data[port][row] for row in "kif"], dtype=np.int64) for port in ("input", "output"))
             pipeline = Pipeline(data["stages"], data["ff"], data["latency_cycles"], data["ii_cycles"])
             language = data.get("language", "verilog")
             return cls(directory, data["part"], data["clock_period_ns"], pipeline, *ports, language)
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise RunError(f"cannot open the RTL project {directory} ({error}); build the design again") from error
 
     @property
     def clocked(self) -> bool:

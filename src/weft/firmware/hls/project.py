@@ -23,6 +23,7 @@ from weft import atomic
 from weft.config import find_part
 from weft.config.hls import HlsConfig
 from weft.errors import ConfigError, RunError, ToolNotFoundError, UnsupportedError
+from weft.firmware._description import described
 from weft.firmware.hls.refusals import objection
 
 if TYPE_CHECKING:
@@ -73,13 +74,8 @@ class HlsProject:
             RunError: The directory holds none, or a damaged one.
         """
         directory = Path(directory)
-        try:
-            data = dict(atomic.read_json(directory / DESCRIPTION))
-            if (schema := data.pop("schema")) != _SCHEMA:
-                raise ValueError(f"its schema is {schema}, this weft reads {_SCHEMA}")
+        with described(directory / DESCRIPTION, _SCHEMA, "HLS project", "run 'weft hls' again") as data:
             return cls(directory, **data)
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise RunError(f"cannot open the HLS project {directory} ({error}); run 'weft hls' again") from error
 
     def describe(self) -> dict[str, Any]:
         """Return everything but the directory, as `hls_project.json` and `hls.json` hold it."""
