@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from weft.config import Experiment, load, loads, source_text
+from weft.config import Experiment, dump, load, loads, source_text
 from weft.errors import ConfigError
 
 HEAD = "version: 1\nname: a\ndata: {name: jets-hlf}\n"
@@ -263,6 +263,39 @@ def test_relative_data_files_of_a_preset_start_from_the_working_directory(tmp_pa
 
 def test_loads_leaves_paths_alone():
     assert loads(HEAD.replace("name: jets-hlf", "files: {all: x.csv}")).data.files.all == Path("x.csv")
+
+
+def test_a_file_of_layers_is_read_from_the_folder_of_the_experiment_and_stored_with_it(tmp_path, monkeypatch):
+    (tmp_path / "layers.yaml").write_text("a:\n  weight: {bits: 3}\n'b*':\n  prune: false\n")
+    (tmp_path / "e.yaml").write_text(HEAD + "compress: {recipe: dst, layers: layers.yaml}\n")
+    found = load(tmp_path / "e.yaml")
+    assert found.compress.layers["a"].weight.bits == 3
+    monkeypatch.chdir(tmp_path)
+    assert found == load("e.yaml") == loads(dump(found)) == loads((tmp_path / "e.yaml").read_text())
+    tuned = "tune: {parameters: {compress.layers.a.weight.bits: [2, 3]}}\n"
+    assert loads(HEAD + "compress: {recipe: dst, layers: layers.yaml}\n" + tuned).tune is not None
+
+
+def test_problems_of_a_file_of_layers_name_it_with_its_line_and_layer(tmp_path):
+    file, layers = tmp_path / "e.yaml", tmp_path / "layers.yaml"
+    layers.write_text("a:\n  weight: {bits: 99}\nb:\n  wieght: {}\n")
+    file.write_text(HEAD + "compress:\n  recipe: fixed\n  layers: layers.yaml\nserch: {}\n")
+
+    def lines(*overrides: str) -> list[str]:
+        with pytest.raises(ConfigError) as caught:
+            load(file, overrides)
+        return str(caught.value).splitlines()
+
+    assert lines() == [
+        f"{file}:6: compress.layers: {layers}:2: a.weight.bits: must be <= 24; got 99",
+        f"{file}:6: compress.layers: {layers}:4: b.wieght: unknown key; did you mean 'weight'?",
+        f"{file}:7: serch: unknown key; did you mean 'search'?",
+    ]
+    (_, missing) = lines("compress.layers=nowhere.yaml")
+    assert missing.startswith("override 'compress.layers=nowhere.yaml': compress.layers: cannot read the layers'")
+    assert "nowhere.yaml': [Errno 2] No such file or directory" in missing
+    assert missing.endswith("; 'weft init-layers MODEL' writes such a file")
+    assert lines("compress.layers=3")[1].endswith("compress.layers: must be a mapping; got 3")
 
 
 def test_a_file_goes_before_a_preset_of_the_same_name(tmp_path, monkeypatch):

@@ -68,9 +68,10 @@ def test_an_edited_file_changes_the_layers_it_names(tmp_path):
     assert settings["a"].weight == QuantizerSettings(bits=3)
     assert settings["b"].prune is False
     assert convert(model, FixedNumbers(), settings).layers[0].kq.config["b0"] == 2
-    recipe = {"recipe": "fixed", "precisions": [{"total_bits": 6}], "prune": "dst", "layers": settings}
-    a, b = weft.compress(model, recipe).layers
-    assert (a.kq.config["b0"], b.kq.config["b0"]) == (2, 5)
+    recipe = {"recipe": "fixed", "precisions": [{"total_bits": 6}], "prune": "dst"}
+    for given in (settings, str(file)):
+        a, b = weft.compress(model, {**recipe, "layers": given}).layers
+        assert (a.kq.config["b0"], b.kq.config["b0"]) == (2, 5)
 
 
 def test_problems_are_told_with_their_lines():

@@ -16,6 +16,7 @@ from weft.config.data import XY, FilesConfig
 from weft.config.document import Document, DocumentError, parse, write
 from weft.config.experiment import VERSION, Experiment
 from weft.config.explain import explain
+from weft.config.layers import BASE
 from weft.config.migrate import migrate
 from weft.config.overrides import OverrideError, apply
 from weft.errors import ConfigError
@@ -39,7 +40,7 @@ def load(path_or_preset: str | Path, overrides: Iterable[str] = ()) -> Experimen
         ConfigError: there is no such file or preset, or the file has problems: one line for each.
     """
     text, source, base = _find(path_or_preset)
-    return resolve(loads(text, source, overrides), base)
+    return resolve(loads(text, source, overrides, base), base)
 
 
 def source_text(path_or_preset: str | Path) -> str:
@@ -51,8 +52,10 @@ def source_text(path_or_preset: str | Path) -> str:
     return _find(path_or_preset)[0]
 
 
-def loads(text: str, source: str = "<text>", overrides: Iterable[str] = ()) -> Experiment:
+def loads(text: str, source: str = "<text>", overrides: Iterable[str] = (), base: Path | None = None) -> Experiment:
     """Read an experiment from YAML text; `source` names it in messages. Relative paths stay as they are.
+
+    Only a file of `compress.layers` is read at once, from the folder `base` or else from the working directory.
 
     Raises:
         ConfigError: the text has problems: one line for each, as `SOURCE:LINE: KEY: MESSAGE`.
@@ -70,7 +73,7 @@ def loads(text: str, source: str = "<text>", overrides: Iterable[str] = ()) -> E
         data, made = apply(cast(dict[str, Any], raw), overrides)
     except OverrideError as error:
         raise ConfigError(str(error)) from error
-    return _check(data, _Reporter(source, document, made))
+    return _check(data, _Reporter(source, document, made), base or Path())
 
 
 def resolve(experiment: Experiment, base: Path) -> Experiment:
@@ -162,7 +165,7 @@ class _Reporter:
         return line, f"{self._source}:{line}: {what}"
 
 
-def _check(data: dict[str, Any], reporter: _Reporter) -> Experiment:
+def _check(data: dict[str, Any], reporter: _Reporter, base: Path) -> Experiment:
     found: list[tuple[KeyPath, str]] = []
     try:
         data = migrate(data)
@@ -172,7 +175,7 @@ def _check(data: dict[str, Any], reporter: _Reporter) -> Experiment:
         found.append((("version",), str(error)))
         data = {"version": VERSION, **data}
     try:
-        experiment = Experiment.model_validate(data)
+        experiment = Experiment.model_validate(data, context={BASE: base})
     except ValidationError as error:
         raise reporter.error([*found, *explain(error, data, Experiment)]) from error
     if found:

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Literal, Union
 from pydantic import BeforeValidator, Field, SerializeAsAny, model_validator
 
 from weft.config.distil import DistilConfig
+from weft.config.layers import Layers
 from weft.config.low_rank import LowRankConfig
-from weft.config.numbers import LayerSettings
 from weft.config.optimizer import AdamConfig, OptimizerConfig, WeightDecayConfig
 from weft.config.training import TrainingConfig
 from weft.prune import Method, methods
@@ -79,8 +79,10 @@ class StagesConfig(RecipeConfig):
         default="never", description="When weights go back to where they were at the beginning of save_epoch."
     )
     save_epoch: int = Field(default=0, ge=0, description="Epoch of the first round at whose start weights are saved.")
-    layers: dict[str, LayerSettings] = Field(
-        default={}, description="What single layers do differently, by name or pattern."
+    layers: Layers = Field(
+        default={},
+        description="What single layers do differently, by name or pattern; or a file of that, as 'weft init-layers' "
+        "writes it, relative to the YAML file.",
     )
 
     @model_validator(mode="after")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
-from weft.quantize.layer_file import layers_from_yaml, layers_to_yaml
+from weft.config.layers import layers_from_yaml
+from weft.quantize.layer_file import layers_to_yaml
 
 __all__ = ["layers_from_yaml", "layers_to_yaml"]

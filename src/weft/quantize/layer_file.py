@@ -1,4 +1,4 @@
-"""The settings of each layer of a model as YAML: written to be edited, and read back.
+"""The settings of each layer of a model as YAML, written to be edited; `weft.config.layers` reads them back.
 
 What is left as it was written follows the network's numbers and its pruning method.
 """
@@ -7,21 +7,15 @@ from __future__ import annotations
 
 import json
 from contextlib import suppress
-from pathlib import Path
 from typing import Any
 
-from pydantic import ValidationError
-
 from weft.config.document import DocumentError, parse
-from weft.config.explain import explain
 from weft.config.numbers import LayerSettings, QuantizerSettings
-from weft.errors import ConfigError
-from weft.section import got
 
 _HEAD = """\
 # What each layer of '{model}' does differently. As it stands, nothing: {{}} and null follow the network's numbers and
 # its pruning method. A key may also be a pattern, such as 'encoder/*': a name goes before a pattern, a later one before
-# an earlier. Use it as compress.layers of an experiment, or read it with weft.quantize.layers_from_yaml.
+# an earlier. A recipe takes it by its path, as in  compress: {{recipe: dst, layers: layers.yaml}}
 #
 # weight, bias, input, output and table take any of
 {keys}
@@ -55,44 +49,6 @@ def layers_to_yaml(model: Any) -> str:
 
 _ORDER = tuple(LayerSettings.model_fields)
 _UNCHANGED = {"output": "null", "prune": "null", "hard": "false", "multiplier": "false"}
-
-
-def layers_from_yaml(source: Path | str) -> dict[str, LayerSettings]:
-    """Read the settings of layers from a YAML file, or from its text where that holds a line break.
-
-    Raises:
-        ConfigError: The file cannot be read, or has problems: one line for each, with its line number.
-    """
-    text, name = _text(source)
-    try:
-        document = parse(text)
-    except DocumentError as error:
-        raise ConfigError("\n".join(f"{name}:{line}: {message}" for line, message in error.found)) from error
-    data = document.data or {}
-    if not isinstance(data, dict):
-        raise ConfigError(f"{name}:1: must be a mapping from layers to their settings; got {got(data)}")
-    settings: dict[str, LayerSettings] = {}
-    found: list[tuple[int, str]] = []
-    for layer, given in data.items():
-        given = {} if given is None else given
-        try:
-            settings[str(layer)] = LayerSettings.model_validate(given)
-        except ValidationError as error:
-            for path, message in explain(error, given, LayerSettings):
-                place = (str(layer), *path)
-                found.append((document.line(place), f"{'.'.join(map(str, place))}: {message}"))
-    if found:
-        raise ConfigError("\n".join(f"{name}:{line}: {message}" for line, message in sorted(found)))
-    return settings
-
-
-def _text(source: Path | str) -> tuple[str, str]:
-    if isinstance(source, str) and "\n" in source:
-        return source, "<text>"
-    try:
-        return Path(source).read_text("utf-8-sig"), str(source)
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"cannot read the layers' settings from '{source}': {error}") from error
 
 
 def _quoted(key: str) -> str:
