@@ -54,6 +54,8 @@ COMPUTED = {
     "slope and join": lambda x: L.Concatenate()([L.LeakyReLU(0.25)(dense(x, 3)), dense(x, 3)]),
     "bounded slope": lambda x: L.ReLU(1.0, 0.5, 0.25)(L.Conv1D(2, 1)(folded(x))),
     "recurrence": lambda x: dense(L.RepeatVector(2)(L.SimpleRNN(2)(folded(x))), 2),
+    "recurrence at the end": lambda x: L.SimpleRNN(2, return_sequences=True)(folded(x)),
+    "tables at the end": lambda x: L.Concatenate()([dense(x, 2, activation="tanh"), dense(x, 2, activation="sigmoid")]),
     "nested": lambda x: inner()(x),
     "nested twice": lambda x: (lambda shared: L.Concatenate()([shared(x), shared(dense(x))]))(inner()),
 }
@@ -75,10 +77,11 @@ def made(how) -> keras.Model:
 def test_what_is_converted_is_traced_exactly(name):
     model = convert(made({**MOVED, **COMPUTED}[name]), NUMBERS)
     calibrate(model, X)
+    assert check(model) == []
     assert is_traced(model)
 
 
-@pytest.mark.parametrize("name", ["slice", "recurrence", "nested twice", "stack"])
+@pytest.mark.parametrize("name", ["slice", "recurrence at the end", "nested twice", "stack"])
 def test_what_is_finalised_is_traced_exactly_and_saved(name, tmp_path):
     final = weft.finalize(convert(made({**MOVED, **COMPUTED}[name]), NUMBERS), X)
     assert is_traced(final)

@@ -39,6 +39,7 @@ def _teach() -> None:
     import keras
     from alkaid.converter.builtin.keras.layers._base import ReplayOperationBase
     from alkaid.trace import FVArray
+    from hgq._alkaid_keras_plugin.rnn import _QSimpleRNN, mirror_quantizer
     from keras import layers, ops, tree
     from keras.src.activations.activations import ReLU
     from keras.src.ops import core, nn
@@ -108,3 +109,12 @@ def _teach() -> None:
 
         def call(self, x: FVArray) -> FVArray:
             return x.apply(lambda y: keras.ops.convert_to_numpy(self.op.call(keras.ops.convert_to_tensor(y))))
+
+    class Recurrence(_QSimpleRNN):
+        handles = _QSimpleRNN.handles
+
+        def _step(self, x: FVArray, state: FVArray) -> tuple[FVArray, FVArray]:
+            y, _ = super()._step(x, state)
+            if getattr(self.op, "quantizes_output", False):
+                y = mirror_quantizer(self.op.cell.sq, y)
+            return y, y

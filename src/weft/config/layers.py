@@ -39,7 +39,7 @@ def layers_from_yaml(source: Path | str) -> dict[str, LayerSettings]:
     settings: dict[str, LayerSettings] = {}
     found: list[tuple[int, str]] = []
     for layer, given in cast(dict[Any, Any], data).items():
-        given = {} if given is None else given
+        given = cast(Any, {} if given is None else given)
         try:
             settings[str(layer)] = LayerSettings.model_validate(given)
         except ValidationError as error:
@@ -66,7 +66,7 @@ def _read(value: Any, info: ValidationInfo) -> Any:
     """Return a mapping as it is, and what a file holds for its path."""
     if not isinstance(value, str | Path):
         return value
-    base: Path = (info.context or {}).get(BASE, Path())
+    base = cast(dict[str, Path], info.context or {}).get(BASE, Path())
     try:
         return layers_from_yaml(base / os.path.expanduser(value))
     except ConfigError as error:

@@ -137,7 +137,7 @@ class _Examination:
         if not getattr(layer, "enable_iq", False):
             steep = kind in ("linear", "multiplies", "function") and name_of(layer) != "Softmax"
             self._need(call, values, QUANTIZED if steep else EXACT)  # softmax has a quantiser before its table
-        if getattr(layer, "enable_oq", False):
+        if getattr(layer, "enable_oq", False) or getattr(layer, "quantizes_output", False):
             return QUANTIZED
         looked_up = function_of(layer) not in PIECEWISE and name_of(layer) not in ("GRU", "Softmax")
         return FLOAT if looked_up else EXACT

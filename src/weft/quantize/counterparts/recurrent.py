@@ -1,8 +1,9 @@
 """Recurrent layers: `SimpleRNN` and `GRU`, the two that HGQ2 has.
 
 HGQ2's own defaults replace tanh and sigmoid by clipping; here the functions of the float layer stay, with a quantiser
-before or behind each table. The layers are unrolled: hardware is, and a quantiser that follows the data cannot keep its
-range out of a loop of JAX.
+before or behind each table. A simple recurrent layer gives out its state as it is read in the next step, quantised: one
+table makes both, and what follows needs no quantiser for it. The layers are unrolled: hardware is, and a quantiser that
+follows the data cannot keep its range out of a loop of JAX.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from typing import Any
 
 import hgq.layers as hgq
 import keras
+from hgq.layers.rnn import QSimpleRNNCell
 from hgq.quantizer import Quantizer
 
 from weft.config.numbers import FloatNumbers
@@ -31,9 +33,31 @@ from weft.quantize.counterparts._base import (
 from weft.quantize.graph import Call
 
 
+class _Cell(QSimpleRNNCell):
+    """HGQ2's cell, whose output is the quantised state; quantising that once more in the next step changes nothing."""
+
+    def call(self, sequence: Any, states: Any, training: bool = False) -> Any:
+        output, new = super().call(sequence, states, training=training)
+        if self.enable_sq:
+            output = self.sq(output, training=training)
+        return output, [output] if isinstance(new, list) else output
+
+
 @keras.saving.register_keras_serializable(package="weft")
 class QSimpleRNN(hgq.QSimpleRNN):
-    """HGQ2's layer, which does not write down that its state has a quantiser: read back, it had none."""
+    """HGQ2's layer, whose output is its state, quantised where the state is.
+
+    HGQ2's own does not write down that its state has a quantiser: read back, it had none.
+    """
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        object.__setattr__(self.cell, "__class__", _Cell)  # HGQ2's layer makes its cell by itself
+
+    @property
+    def quantizes_output(self) -> bool:
+        """Whether what it gives out comes from a quantiser."""
+        return self.cell.enable_sq
 
     def get_config(self) -> dict[str, Any]:
         return super().get_config() | {"enable_sq": self.cell.enable_sq}
