@@ -10,7 +10,7 @@ from weft.adder_graph import AdderGraph
 from weft.compression.finalize import finalize
 from weft.config import load
 from weft.errors import UnsupportedError, VerificationError
-from weft.run.design import hardware_job, hls_level, save_model
+from weft.run.design import _STEPS, hardware_job, hls_level, save_model
 from weft.run.directory import Run
 from weft.run.stages import _require_exact_hls
 from weft.run.summary import describe
@@ -73,3 +73,21 @@ def test_a_design_that_hls4ml_cannot_do_is_refused_with_the_reason(run):
         UnsupportedError, match=r"no design can be written as the HLS project asked for:\n  t000-best: wil"
     ):
         _require_exact_hls(made)
+
+
+def test_a_step_that_drops_the_result_of_a_later_one_has_it_made_again(run, monkeypatch):
+    made, done = run("{}"), []
+    design = made.design("t000-best")
+    design.write("verification.json", {"status": "exact"})
+
+    def hls(run, design):
+        (design.path / "verification.json").unlink()
+        design.write("hls.json", {"status": "exact"})
+
+    monkeypatch.setitem(_STEPS, "hls", hls)
+    monkeypatch.setitem(_STEPS, "verify", lambda run, design: done.append(design.id))
+    section = made.experiment.firmware.model_dump(mode="json")
+    hardware_job(
+        {"run": str(made.path), "design": design.id, "steps": ["hls", "verify"], "firmware": section}, no_progress
+    )
+    assert done == ["t000-best"]

@@ -68,10 +68,10 @@ def hardware_job(job: dict[str, Any], report: Report) -> None:
     firmware = FirmwareConfig.model_validate(job["firmware"])
     run.experiment = run.experiment.model_copy(update={"firmware": firmware})
     design, steps = run.design(job["design"]), job["steps"]
-    missing = [step for step in steps if design.read(RESULTS[step]) is None]
-    for done, step in enumerate(missing):
-        report(done, len(missing), step)
-        _STEPS[step](run, design)
+    for done, step in enumerate(steps):
+        if design.read(RESULTS[step]) is None:  # asked now: a step may drop the result of a later one
+            report(done, len(steps), step)
+            _STEPS[step](run, design)
 
 
 def _build(run: Run, design: Design) -> None:

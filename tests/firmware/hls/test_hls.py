@@ -135,6 +135,21 @@ def test_a_backend_gets_its_own_configuration(model, tmp_path, backend, part, ho
             HlsSimulation(made)
 
 
+def test_layers_whose_names_are_none_in_cpp_are_renamed_in_the_project_only(tmp_path):
+    import keras
+    from hgq.layers import QDense
+
+    x = inputs = keras.Input((4,), name="input")
+    for name in ("a-b", "a_b", "output"):
+        x = QDense(2, name=name)(x)
+    model = keras.Model(inputs, x)
+    made = emit(model, tmp_path / "project", HlsConfig(strategy="resource", reuse_factor={"a-b": 4}), PART, CLOCK_NS)
+    source = (made.directory / "firmware" / "model.cpp").read_text()
+    assert all(f"// {name}\n" in source for name in ("layer_a_b", "a_b", "output"))
+    assert "reuse_factor = 4;" in (made.directory / "firmware" / "parameters.h").read_text()
+    assert [layer.name for layer in model.layers] == ["input", "a-b", "a_b", "output"]
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("backend", "strategy", "io"),
@@ -247,7 +262,6 @@ def test_layers_that_come_out_wrong_are_refused_with_the_reason():
     assert "no exact types for recurrent layers" in said((4, 3), QGRU(2))
     assert "is of no kind that was found to come out right" in said((4,), lambda i: keras.layers.UnitNormalization()(i))
     assert "is an operation on tensors (GetItem)" in said((4,), lambda i: dense("d")(i)[:, :2])
-    assert "has a name that C++ does not take" in said((4,), dense("a-b"))
     with QuantizerConfigScope(place="datalane", default_q_type="kif", i0=3, f0=2):
         mixed = dense("d")
     assert said((4,), mixed, io="stream") is None  # all alike so far

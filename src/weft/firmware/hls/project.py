@@ -11,9 +11,11 @@ import contextlib
 import importlib.util
 import io
 import math
+import re
 import shutil
 import tempfile
 import warnings
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -36,6 +38,8 @@ _NAMES = {"vitis": "Vitis", "vivado": "Vivado", "quartus": "Quartus", "oneapi": 
           "libero": "Libero"}  # fmt: skip
 _AMD = ("xcup", "xcu", "xc7")
 _EXAMPLES = {"quartus": "Arria10", "oneapi": "Agilex7", "libero": "MPF300"}
+_NAME, _NOT_IN_NAMES = re.compile(r"[A-Za-z_]\w*", re.ASCII), re.compile(r"\W", re.ASCII)
+_TAKEN = {"input", "model", "float", "double", "int", "char", "bool", "auto", "const", "static", "return"}
 _LIBERO_HOME = "SMARTHLS"
 """Where SmartHLS is, in a Libero project that was written where it is not installed; its Makefile is to be edited."""
 
@@ -158,7 +162,8 @@ def emit(
         try:
             with contextlib.redirect_stdout(said), warnings.catch_warnings():
                 warnings.simplefilter("ignore")
-                _write(_convert(model, place, config, part, clock_period_ns))
+                with _names_for_cpp(model) as names:
+                    _write(_convert(model, names, place, config, part, clock_period_ns))
         except Exception as error:
             layers = ", ".join(f"{layer.name} ({type(layer).__name__})" for layer in model.layers)
             raise UnsupportedError(
@@ -176,8 +181,29 @@ def emit(
     return HlsProject.open(directory)
 
 
-def _convert(model: keras.Model, place: Path, config: HlsConfig, part: str, clock_period_ns: float) -> Any:
-    """Return hls4ml's graph of a model."""
+@contextlib.contextmanager
+def _names_for_cpp(model: keras.Model) -> Iterator[dict[str, str]]:
+    """Rename layers while a block runs whose names are none in C++, or taken; yield all names, by the layers' own."""
+    names: dict[str, str] = {}
+    for own in (layer.name for layer in model.layers):
+        new = own if _NAME.fullmatch(own) and own not in _TAKEN else f"layer_{_NOT_IN_NAMES.sub('_', own)}"
+        while new in names.values():
+            new += "_"
+        names[own] = new
+    layers = {layer: layer.name for layer in model.layers}
+    try:
+        for layer, own in layers.items():
+            layer.name = names[own]
+        yield names
+    finally:
+        for layer, own in layers.items():
+            layer.name = own
+
+
+def _convert(
+    model: keras.Model, names: Mapping[str, str], place: Path, config: HlsConfig, part: str, clock_period_ns: float
+) -> Any:
+    """Return hls4ml's graph of a model, whose layers have `names`, by those that the configuration knows."""
     from hls4ml.converters import convert_from_keras_model
 
     several = isinstance(config.reuse_factor, dict)
@@ -197,7 +223,7 @@ def _convert(model: keras.Model, place: Path, config: HlsConfig, part: str, cloc
                 "ReuseFactor": 1 if several else config.reuse_factor,
                 "Strategy": config.strategy,
             },
-            "LayerName": {name: {"ReuseFactor": factor} for name, factor in by_layer.items()},
+            "LayerName": {names[name]: {"ReuseFactor": factor} for name, factor in by_layer.items()},
         },
         bit_exact=True,
         allow_da_fallback=False,

@@ -7,7 +7,6 @@ layer, weft's refusals left aside, and compares them; docs/firmware-support.md h
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -40,8 +39,6 @@ _WRONG = {
     "BatchNormalization": "its weights are float; use QBatchNormalization",
     "LayerNormalization": "its weights are float",
 }
-_NAME = re.compile(r"[A-Za-z_]\w*")
-_TAKEN = {"input", "output", "model", "float", "double", "int", "char", "bool", "auto", "const", "static", "return"}
 
 
 def objection(model: keras.Model, config: HlsConfig) -> str | None:
@@ -83,8 +80,6 @@ def _of_layer(layer: Any, config: HlsConfig) -> Iterator[str]:
         yield f"{called}: {_WRONG[kind]}"
     elif kind not in _RIGHT:
         yield f"{called} is of no kind that was found to come out right (docs/firmware-support.md lists those)"
-    if not _NAME.fullmatch(layer.name) or layer.name in _TAKEN:
-        yield f"{called} has a name that C++ does not take; rename it"
     if getattr(layer, "groups", 1) != 1:
         yield f"{called} is a convolution in {layer.groups} groups, and hls4ml reads its kernel as if it had one"
     if kind.startswith("QEinsumDense") and config.strategy == "resource":
