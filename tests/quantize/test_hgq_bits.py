@@ -71,7 +71,7 @@ def test_value_and_gradients_are_those_of_the_paper(w, b, i):
     np.testing.assert_array_equal(number(value(*tensors)), expected)
     assert (expected[np.round(b) == 0] == 0).all()
     for slope, gradient_found in zip(
-        slopes, gradient(lambda *at: ops.sum(value(*at) * upstream), w, b, i), strict=True
+        slopes, gradient(lambda *at: ops.sum(value(*at) * ops.convert_to_tensor(upstream)), w, b, i), strict=True
     ):
         np.testing.assert_allclose(gradient_found, upstream * slope, rtol=1e-5, atol=1e-6)
 
