@@ -24,7 +24,7 @@ LEVELS = [
     {"testing"},
     {"compression"},
     {"firmware"},
-    {"search"},
+    {"search", "surrogate"},
     {"run", "report"},
     {"tune"},
     {"cli"},

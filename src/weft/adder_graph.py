@@ -49,16 +49,6 @@ DELAY_UNITS_PER_NS = 1.0
 stages of five additions. This is the convention of alkaid's authors for UltraScale+, a choice and not a
 measurement."""
 
-LUT_MORE, LUT_FEWER = 0.10, 0.20
-"""Ends of the interval of a LUT count, relative to it. Pipelined designs of 300 to 20 000 LUT came out of Yosys 0.70
-within -19 and +10 % of the compiler's count: deep and small networks, where constants and shared sums fold, lowest."""
-
-TABLE_EXCESS = 2.6
-"""The compiler's count of tables and of products of two variables was up to this many times that of Yosys."""
-
-FF_SPREAD = 0.25
-"""Synthesis found up to 23 % fewer flip-flops than register bits, since equal and constant bits merge."""
-
 _INPUT, _CONSTANT, _CHOICE, _PRODUCT, _TABLE = -1, 5, 6, 7, 8
 _WIDEST_PORT, _WIDEST_VALUE = 52, 63
 _PIPELINED = RtlConfig()
@@ -309,6 +299,11 @@ class AdderGraph:
         return self._written.cost
 
     @property
+    def table_lut(self) -> float:
+        """Those of them that are tables and products of two variables."""
+        return sum(op.cost for op in self._written.ops if op.opcode in (_PRODUCT, _TABLE))
+
+    @property
     def delay_units(self) -> float:
         """Longest path from input to output, in the compiler's delay units."""
         return float(self._written.latency[1])
@@ -385,14 +380,6 @@ class AdderGraph:
     def cost(self, clock_period_ns: float) -> dict[str, Quantity]:
         """Return lut, ff, latency_cycles, latency_ns and ii_cycles of the pipelined design, all of stage `solver`."""
         pipeline = self.pipelined(clock_period_ns)
-        tables = sum(op.cost for op in self._written.ops if op.opcode in (_PRODUCT, _TABLE))
-        low = (1 - LUT_FEWER) * (self.lut - tables + tables / TABLE_EXCESS)
-        ends = f"-{LUT_FEWER:.0%} to +{LUT_MORE:.0%}"
-        spread = f"interval: {ends} of the count of adders, as found against Yosys 0.70, not fitted"
-        if tables:
-            spread += (
-                f"; tables and products of variables ({tables:.0f} of the count) may be {TABLE_EXCESS} times smaller"
-            )
 
         def count(value: float, unit: str, **more: Any) -> Quantity:
             return Quantity(value=value, unit=unit, stage="solver", source=SOURCE, **more)
@@ -415,8 +402,8 @@ class AdderGraph:
                 "a combinational design has no clock, and its delay is not known before place and route",
             )
         return {
-            "lut": count(self.lut, "count", low=low, high=(1 + LUT_MORE) * self.lut, reason=spread),
-            "ff": count(pipeline.ff, "count", low=(1 - FF_SPREAD) * pipeline.ff, high=pipeline.ff),
+            "lut": count(self.lut, "count"),
+            "ff": count(pipeline.ff, "count"),
             "latency_cycles": count(
                 cycles,
                 "cycles",

@@ -8,6 +8,7 @@ from weft.cost.bops import Bops, dense_bops, effective_bops
 from weft.cost.costs import FixedTarget, SideBySide, costs_of, side_by_side
 from weft.cost.ebops import Ebops, dense_ebops, ebops_hgq
 from weft.cost.hls4ml import Hls4mlRules, HlsTarget, csd_digits, legal_reuse_factors
+from weft.cost.learned import LearnedCost
 from weft.cost.parameters import Parameters
 from weft.cost.products import significant_bits
 from weft.cost.rule4ml import Rule4ml
@@ -22,6 +23,7 @@ __all__ = [
     "FixedTarget",
     "Hls4mlRules",
     "HlsTarget",
+    "LearnedCost",
     "Parameters",
     "Rule4ml",
     "SideBySide",

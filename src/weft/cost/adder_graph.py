@@ -1,6 +1,8 @@
 """LUTs, flip-flops and latency from the adder graph of the actual weights, pipelined for the target's clock.
 
-The solver takes its time, so an estimate is kept under a digest of kernels, formats and clock (`weft.cost._cache`).
+The numbers are the compiler's own counts; nothing is fitted but their interval, which is that of what synthesis made of
+the designs of our corpus (`weft.cost.calibration`). The solver takes its time, so an estimate is kept under a digest of
+kernels, formats and clock (`weft.cost._cache`).
 """
 
 from __future__ import annotations
@@ -9,12 +11,15 @@ from collections.abc import Sequence
 
 from weft.cost import _cache
 from weft.cost._base import CostInput, Target, register, require
-from weft.types import Estimate
+from weft.types import Estimate, Quantity
+
+TABLE_EXCESS = 2.6
+"""The compiler's count of tables and of products of two variables was up to this many times that of Yosys."""
 
 
 @register
 class AdderGraphCost:
-    """The compiler's own count for the graph that becomes firmware; nothing is fitted."""
+    """The compiler's own count for the graph that becomes firmware."""
 
     name = "adder_graph"
     provides = ("lut", "ff", "latency_cycles", "latency_ns", "ii_cycles")
@@ -41,7 +46,7 @@ class AdderGraphCost:
         return _cache.kept(_cache.digest(design.model, SOURCE, _VERSION, clock), lambda: _of(design, clock))
 
 
-_VERSION = 1
+_VERSION = 2
 """Counts up when `weft.adder_graph` gives other numbers for the same network."""
 
 
@@ -50,4 +55,23 @@ def _of(design: CostInput, clock_period_ns: float) -> Estimate:
 
     graph = design.graph or AdderGraph.from_model(design.model)
     notes = ("no output depends on any input",) if graph.is_constant else ()
-    return Estimate(quantities=graph.cost(clock_period_ns), notes=notes)
+    found = graph.cost(clock_period_ns)
+    tables = {"lut": graph.table_lut, "ff": 0.0}
+    return Estimate(quantities=found | {name: _ranged(name, found[name], tables[name]) for name in tables}, notes=notes)
+
+
+def _ranged(name: str, quantity: Quantity, tables: float) -> Quantity:
+    """Return a count with the interval of what synthesis makes of it; its ends hold the count itself."""
+    from weft.cost import learned
+
+    shipped = learned.load()
+    additions = float(quantity.value or 0) - tables
+    low = high = additions
+    if additions > 0:
+        found = shipped.quantities[name].count.calibration.range(additions)
+        low, high = min(low, found.low or low), max(high, found.high or high)
+    reason = f"90 % interval, from the synthesis of {shipped.designs} designs ({shipped.tools['synthesis']})"
+    if tables:
+        low, high = low + tables / TABLE_EXCESS, high + tables
+        reason += f"; tables and products of variables ({tables:.0f} of the count) may be {TABLE_EXCESS} times smaller"
+    return quantity.model_copy(update={"low": low, "high": high, "reason": reason})

@@ -1,0 +1,89 @@
+"""The learned model: the contract of cost models, its refusals, its domain, and files that are damaged."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from tests.firmware.models import PART, mlp, randomised
+from weft.cost import CostInput, FixedTarget, LearnedCost, find, names, providing
+from weft.cost.learned import SHIPPED, load
+from weft.errors import ConfigError, UnsupportedError
+from weft.testing.cost_models import check
+
+TARGET = FixedTarget(PART, 5.0)
+
+
+def altered(tmp_path, change) -> LearnedCost:
+    """Return the model of a file that differs from weft's own."""
+    data = json.loads(SHIPPED.read_text())
+    change(data)
+    (tmp_path / "learned.json").write_text(json.dumps(data))
+    return LearnedCost(tmp_path / "learned.json")
+
+
+def test_it_does_what_every_cost_model_must_do():
+    check(LearnedCost())
+
+
+def test_it_is_found_by_name_and_decides_only_if_asked_first():
+    assert "learned" in names() and find("learned").provides == ("lut", "ff")
+    assert providing("lut").name == "adder_graph" and providing("lut", ["learned"]).name == "learned"
+
+
+def test_a_number_says_what_it_was_fitted_to_and_how_usual_the_design_is():
+    design = CostInput(randomised(mlp(6, (12, 8, 3))))
+    found = LearnedCost().estimate([design], TARGET)[0]
+    count = find("adder_graph").estimate([design], TARGET)[0]
+    for name in ("lut", "ff"):
+        one = found[name]
+        assert one.stage == "predicted" and one.low < one.value < one.high
+        assert one.value == pytest.approx(count[name].value, rel=0.3)
+        assert f"fitted to {load().designs} designs" in one.source and "yosys 0" in one.source
+    assert found.notes[0].startswith("in-domain score ")
+
+
+def test_unlike_designs_are_out_of_the_domain(tmp_path):
+    def narrow(data):
+        data["domain"] = [[0.001 * i] * len(data["domain"][0]) for i in range(40)]
+
+    found = altered(tmp_path, narrow).estimate([CostInput(randomised(mlp(6, (12, 3))))], TARGET)[0]
+    assert not found.in_domain and "in-domain score 0.00" in found.notes[0]
+
+
+def test_operations_that_no_design_of_the_corpus_has_are_refused(tmp_path):
+    model = altered(tmp_path, lambda data: [one["weights"].pop("relu") for one in data["quantities"].values()])
+    with pytest.raises(
+        UnsupportedError, match=r"it has operations .relu. that no design of its corpus has; take adder"
+    ):
+        model.estimate([CostInput(randomised(mlp(4, (8, 3))))], TARGET)
+
+
+def test_a_quantity_that_is_not_enabled_is_not_given(tmp_path):
+    one = altered(tmp_path, lambda data: data["quantities"]["ff"].update(enabled=False))
+    assert one.provides == ("lut",)
+    none = altered(tmp_path, lambda data: [q.update(enabled=False) for q in data["quantities"].values()])
+    load.cache_clear()
+    assert none.provides == () and "it beats the other cost models nowhere" in none.supports(CostInput())
+
+
+def test_another_compiler_is_noted(tmp_path):
+    one = altered(tmp_path, lambda data: data["tools"].update(compiler="alkaid 0.1"))
+    notes = one.estimate([CostInput(randomised(mlp(4, (3,))))], TARGET)[0].notes
+    assert any("fitted to designs of alkaid 0.1, and this one is by alkaid 0.8" in note for note in notes)
+
+
+def test_a_file_of_ones_own_is_used_and_a_damaged_one_is_named(tmp_path, monkeypatch):
+    monkeypatch.setenv("WEFT_LEARNED", str(tmp_path / "none.json"))
+    with pytest.raises(
+        ConfigError, match=r"cannot read .*none.json .No such file.*; make it by `weft surrogate train`"
+    ):
+        _ = LearnedCost().provides
+    (tmp_path / "none.json").write_text("{}")
+    with pytest.raises(ConfigError, match=r"model .*none.json is damaged .Field required.; make it by"):
+        _ = LearnedCost().provides
+    altered(tmp_path, lambda data: data["quantities"]["lut"]["weights"].update(strange=1.0))
+    monkeypatch.setenv("WEFT_LEARNED", str(tmp_path / "learned.json"))
+    with pytest.raises(ConfigError, match=r"learned.json has unknown features strange"):
+        _ = LearnedCost().provides
