@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Callable
+from typing import Any
 
 import hgq.layers as hgq
 import keras
@@ -30,7 +32,7 @@ from weft.prune import method_of
 from weft.quantize.calibrate import calibrate
 from weft.quantize.check import check
 from weft.quantize.convert import convert
-from weft.quantize.graph import walk
+from weft.quantize.graph import calls, walk
 from weft.quantize.operations import is_quantized
 from weft.quantize.pruned import MaskedConfig, PrunedConfig
 
@@ -109,17 +111,101 @@ def random_graph(program: list[tuple[str, int, int]], n_inputs: int, n_outputs: 
     return randomized(keras.Model(inputs[0] if n_inputs == 1 else inputs, ends, name="random"))
 
 
+def image_steps() -> dict[str, Callable[[str, Any, Any], Any]]:
+    """Return what can be done to images of (4, 4, 2) so that they stay such: a name and two images to another."""
+    shared = L.Conv2D(2, 3, padding="same", activation="relu", name="shared")
+    inside = keras.Input((4, 4, 2), name="inside")
+    deep = L.BatchNormalization(name="deep_norm")(L.Conv2D(2, 1, name="deep")(inside))
+    nested = keras.Model(inside, L.Add(name="deep_sum")([L.LeakyReLU(0.25)(deep), shared(inside)]), name="nested")
+
+    def same(kind: Any, *args: Any, **kwargs: Any) -> Callable[[str, Any, Any], Any]:
+        return lambda name, a, b: kind(*args, **kwargs, padding="same", name=name)(a)
+
+    return {
+        "conv": same(L.Conv2D, 2, 3, activation="tanh"),
+        "depthwise": same(L.DepthwiseConv2D, 2, use_bias=False),
+        "separable": same(L.SeparableConv2D, 2, 2, depth_multiplier=2),
+        "dilated": same(L.Conv2D, 2, 2, dilation_rate=2, activation="relu"),
+        "normed": lambda name, a, b: L.BatchNormalization(name=name)(L.Conv2D(2, 1, name=f"{name}_conv")(a)),
+        "norm": lambda name, a, b: L.BatchNormalization(name=name)(a),
+        "largest": same(L.MaxPooling2D, 2, strides=1),
+        "mean": lambda name, a, b: L.UpSampling2D(name=f"{name}_up")(L.AveragePooling2D(2, name=name)(a)),
+        "strided": lambda name, a, b: L.UpSampling2D(name=f"{name}_up")(L.Conv2D(2, 2, strides=2, name=name)(a)),
+        "padded": lambda name, a, b: L.Cropping2D(1, name=f"{name}_cut")(L.ZeroPadding2D(1, name=name)(a)),
+        "dense": lambda name, a, b: L.Dense(2, activation="sigmoid", name=name)(a),
+        "relu": lambda name, a, b: L.ReLU(name=name)(a),
+        "add": lambda name, a, b: L.Add(name=name)([a, b]),
+        "less": lambda name, a, b: a - b,
+        "upper": lambda name, a, b: L.Maximum(name=name)([a, b]),
+        "join": lambda name, a, b: L.Conv2D(2, 1, name=f"{name}_conv")(L.Concatenate(name=name)([a, b])),
+        "scaled": lambda name, a, b: L.Multiply(name=name)([a, L.Softmax(name=f"{name}_share")(b)]),
+        "shared": lambda name, a, b: shared(a),
+        "nested": lambda name, a, b: nested(a),
+    }
+
+
+image_programs = st.lists(
+    st.tuples(st.sampled_from(sorted(image_steps())), st.integers(0, 99), st.integers(0, 99)), min_size=3, max_size=9
+)
+
+
+def random_images(program: list[tuple[str, int, int]], n_inputs: int, n_outputs: int) -> keras.Model:
+    """Build the graph of images that a list of steps describes; its last output is pooled to one row."""
+    inputs = [keras.Input((4, 4, 2), name=f"input{i}") for i in range(n_inputs)]
+    known, kinds = list(inputs), image_steps()
+    for i, (word, one, two) in enumerate(program):
+        known.append(kinds[word](f"{word}{i}", known[one % len(known)], known[two % len(known)]))
+    *ends, last = known[n_inputs:][-n_outputs:]
+    ends.append(L.Dense(3, name="classes")(L.GlobalAveragePooling2D(name="means")(last)))
+    return randomized(keras.Model(inputs[0] if n_inputs == 1 else inputs, ends, name="images"))
+
+
 @settings(max_examples=12)
 @given(steps, st.integers(1, 2), st.integers(1, 3))
 def test_any_graph_computes_the_same_before_and_after_and_keeps_its_names(program, n_inputs, n_outputs):
-    model = random_graph(program, n_inputs, n_outputs)
+    assert_converted_to_the_same(random_graph(program, n_inputs, n_outputs))
+
+
+@settings(max_examples=3)
+@given(image_programs, st.integers(1, 2), st.integers(1, 3))
+def test_any_graph_of_images_does(program, n_inputs, n_outputs):
+    assert_converted_to_the_same(random_images(program, n_inputs, n_outputs))
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(3600)
+@settings(max_examples=150)
+@given(steps | image_programs, st.integers(1, 3), st.integers(1, 3))
+def test_many_graphs_do(program, n_inputs, n_outputs):
+    words = {word for word, _, _ in program}
+    build = random_images if words <= set(image_steps()) else random_graph
+    assert_converted_to_the_same(build(program, n_inputs, n_outputs))
+
+
+def assert_converted_to_the_same(model: keras.Model) -> None:
     converted = convert(model, FLOAT)
     assert_equal_outputs(model, converted, rows(model))
     fused = {name for name in names(model) - names(converted)}
     assert all(isinstance(layer(model, name), L.BatchNormalization) for name in fused)
-    assert all(name.endswith(("_act", "_input0", "_input1")) for name in names(converted) - names(model))
+    added = ("_act", "_input0", "_input1", "_depthwise")
+    assert all(name.endswith(added) for name in names(converted) - names(model))
     assert [t.name for t in converted.inputs] == [t.name for t in model.inputs]
     assert [t.shape for t in converted.outputs] == [t.shape for t in model.outputs]
+    weighted = {call.operation.name for call in calls(model) if getattr(call.operation, "weights", ())} - fused
+    assert wiring(converted, weighted) == wiring(model, weighted)
+
+
+def wiring(model: keras.Model, marks: set[str]) -> list[tuple[str, list[str]]]:
+    """Return the calls of these layers, each with those that the values which it reads come from."""
+    sources: dict[int, set[str]] = {}
+    found = []
+    for call in calls(model):
+        read = set().union(*(sources.get(id(tensor), set()) for tensor in call.inputs))
+        if call.operation.name in marks:
+            found.append((call.operation.name, sorted(read)))
+            read = {call.operation.name}
+        sources |= {id(tensor): read for tensor in call.outputs}
+    return sorted(found)
 
 
 def names(model: keras.Model) -> set[str]:
