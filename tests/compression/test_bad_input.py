@@ -82,6 +82,11 @@ def test_targets_that_do_not_fit_are_refused(compressed, y, task, error, message
         ({"data": (X[:1], Y[:1])}, DataError, "training needs at least 2 rows"),
         ({"seed": -1}, ConfigError, "seed must be a whole number >= 0; got -1"),
         ({"directory": __file__}, ConfigError, "test_bad_input.py is a file; name a folder"),
+        (
+            {"data": (X, np.ones((40, 3))), "task": "binary"},
+            DataError,
+            "all 8 validation rows hold state 1, and fidelity",
+        ),
         ({"teacher": "t.keras"}, ConfigError, "given a teacher, and the recipe has no section distil"),
     ],
 )
@@ -128,6 +133,36 @@ def test_a_network_that_has_diverged_is_refused_by_the_name_of_its_weight(recipe
 def test_recipes_that_no_network_can_have_are_refused_in_the_words_of_the_file(changes, message):
     with pytest.raises(ConfigError, match=message):
         weft.compress(network(), RECIPE | changes)
+
+
+@pytest.mark.parametrize(
+    ("recipe", "error", "message"),
+    [
+        ("fixedd", ConfigError, r"^compress\.recipe: must be one of none, hgq, fixed, .*; did you mean 'fixed'\?"),
+        ("budget", ConfigError, "compress: needs a budget, either lut or ebops; got none"),
+        (
+            {"recipe": "budget", "lut": 9},
+            ConfigError,
+            "recipe 'budget' makes several designs and needs a run: use 'weft",
+        ),
+        ({"recipe": "fitcompress"}, ConfigError, r"compress\.search: is missing; it has no default"),
+        ({"recipe": "hgq", "target": {"ebops": 0}}, ConfigError, r"compress\.target\.ebops: must be >= 1; got 0"),
+        ({**RECIPE, "prunee": "dst"}, ConfigError, r"compress\.prunee: unknown key; did you mean 'prune'\?"),
+        ({**RECIPE, "prune": "dts"}, ConfigError, r"prune\.method: must be one of .*; did you mean 'dst'\?"),
+        (
+            {**RECIPE, "prune": {"method": "dst", "alhpa": 1}},
+            ConfigError,
+            r"alhpa: unknown key; did you mean 'alpha'\?",
+        ),
+        ({**RECIPE, "prune": {"method": "wanda", "n": 2, "m": 4}}, ShapeError, r"'a' .* groups of m=4; set m to a div"),
+        ({**RECIPE, "metric": "acc"}, ConfigError, r"metric: must be .*; got 'acc'; did you mean 'auc'\?"),
+        ({**RECIPE, "learning_rate": np.nan}, ConfigError, "learning_rate: must be a finite number; got nan"),
+        ({**RECIPE, "layers": "none.yaml"}, ConfigError, r"layers: cannot read the layers' settings from 'none\.yaml'"),
+    ],
+)
+def test_recipes_that_are_none_are_refused_by_their_key_and_value(recipe, error, message):
+    with pytest.raises(error, match=message):
+        weft.compress(network(), recipe)
 
 
 @pytest.mark.parametrize(

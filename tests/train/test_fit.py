@@ -152,6 +152,12 @@ def test_a_weight_that_is_not_finite_ends_the_training_with_its_reason(hgq_engin
         fit(make_engine("hgq"), hgq_engine.state(), TRAIN, VALIDATION, chosen)
 
 
+def test_a_metric_that_is_not_a_number_ends_the_training_with_its_reason(hgq_engine, monkeypatch):
+    monkeypatch.setattr("weft.train.fit.evaluate", lambda *_: {"accuracy": np.nan})
+    with pytest.raises(TrainingError, match=r"the validation metric accuracy is nan after epoch 0; look for a class"):
+        run(hgq_engine, plan())
+
+
 def test_training_stops_when_the_metric_has_stopped_improving(hgq_engine):
     chosen = plan(50, controls={"learning_rate": Constant(0.0), "beta": Constant(0.0)}, patience=3)
     _, history, trackers = run(hgq_engine, chosen)

@@ -59,7 +59,7 @@ def material(model: keras.Model, data: Any, validation: Any, task: Task, seed: i
         return replace(made, splits=tuple(replace(s, x=f.x, y=f.y) for s, f in zip(made.splits, fitting, strict=True)))
     train = _split(model, *_pair(data, "data"), task, "training")
     if validation is not None:
-        return Material((train, _split(model, *_pair(validation, "validation"), task, "validation")), task)
+        return _with_both_states(train, _split(model, *_pair(validation, "validation"), task, "validation"), task)
     if len(train) < 2:
         raise DataError(
             "training needs at least 2 rows, since a fifth of them is held back for validation; got 1: add rows, or "
@@ -67,7 +67,18 @@ def material(model: keras.Model, data: Any, validation: Any, task: Task, seed: i
         )
     order = np.random.default_rng(seed).permutation(len(train))
     held = max(len(train) // 5, 1)
-    return Material((train.take(order[held:]), train.take(order[:held])), task)
+    return _with_both_states(train.take(order[held:]), train.take(order[:held]), task)
+
+
+def _with_both_states(train: Split, validation: Split, task: Task) -> Material:
+    """Return the rows, if the metrics of their task can be told from them."""
+    states = np.unique(validation.y)
+    if task == "binary" and len(states) == 1:
+        raise DataError(
+            f"all {len(validation)} validation rows hold state {states[0]:g}, and fidelity and auc need both; give "
+            "validation=(x, y) with rows of both states"
+        )
+    return Material((train, validation), task)
 
 
 def _pair(value: Any, name: str) -> tuple[Any, Any]:

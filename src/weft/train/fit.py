@@ -144,7 +144,7 @@ def fit(
         note: Text for the progress line.
 
     Raises:
-        TrainingError: The loss or a variable is no longer finite; the message says when and at which learning rate.
+        TrainingError: The loss, a variable or the plan's metric is not finite; the message says when.
     """
     history = History()
     if path is not None and path.exists():
@@ -164,6 +164,11 @@ def fit(
         state, losses = engine.epoch(state, data, order, controls)
         _require_finite(state, losses, epoch, controls)
         entry = _log(engine, state, validation, plan, losses, controls, epoch)
+        if not math.isfinite(entry[plan.metric]):
+            raise TrainingError(
+                f"the validation metric {plan.metric} is {entry[plan.metric]} after epoch {epoch}; look for a class "
+                "that no validation row has, or for targets and outputs out of scale"
+            )
         entry |= phases.note(epoch) if phases is not None else {}
         history.epochs.append(entry)
         for control in plan.controls.values():
