@@ -50,7 +50,7 @@ stages of five additions. This is the convention of alkaid's authors for UltraSc
 measurement."""
 
 _INPUT, _CONSTANT, _CHOICE, _PRODUCT, _TABLE = -1, 5, 6, 7, 8
-_WIDEST_PORT, _WIDEST_VALUE = 52, 63
+_WIDEST_PORT, _WIDEST_VALUE, _WIDEST_FACTOR = 52, 63, 16
 _PIPELINED = RtlConfig()
 _TRACER_ERRORS = (AssertionError, AttributeError, LookupError, RuntimeError, TypeError, ValueError)
 
@@ -483,7 +483,32 @@ def objection(model: keras.Model) -> str | None:
                 f"layer '{layer.name}' ({type(layer).__name__}) has float weights; compress the model with recipe hgq "
                 "or fixed, or use the layer's HGQ2 counterpart"
             )
+        for factor in _factors(layer):
+            if _significant_bits(factor) > _WIDEST_FACTOR:
+                return (
+                    f"layer '{layer.name}' ({type(layer).__name__}) multiplies by {factor:.6g}, a number of more than "
+                    f"{_WIDEST_FACTOR} bits, where Keras rounds and hardware would not; take a power of two, and leave "
+                    "the rest of the scale to the weights of the next layer"
+                )
     return None
+
+
+def _factors(layer: keras.Layer) -> Iterator[float]:
+    """Yield the constants that a layer without weights multiplies by."""
+    kind = type(layer).__name__
+    if kind == "Rescaling":
+        yield from map(float, np.ravel(layer.scale))
+    elif "GlobalAveragePooling" in kind:
+        shape = layer._inbound_nodes[0].input_tensors[0].shape
+        yield 1 / math.prod(shape[2:] if layer.data_format == "channels_first" else shape[1:-1])
+    elif "AveragePooling" in kind:
+        yield 1 / math.prod(np.ravel(layer.pool_size).tolist())
+
+
+def _significant_bits(value: float) -> int:
+    """Return how many bits a number has from its highest to its lowest one."""
+    numerator = abs(value.as_integer_ratio()[0])
+    return (numerator // (numerator & -numerator)).bit_length() if numerator else 0
 
 
 def _leaves(model: keras.Model) -> Iterator[keras.Layer]:

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from tests.firmware.models import PART, mlp, of_few_bits, randomised, samples, set_layer
-from weft.adder_graph import AdderGraph, from_codes, to_codes
+from weft.adder_graph import AdderGraph, from_codes, objection, to_codes
 from weft.errors import ConfigError, DataError, RunError, ShapeError, UnsupportedError
 from weft.firmware import verify
 
@@ -283,6 +283,33 @@ def test_a_layer_of_constants_is_refused():
     set_layer(model.layers[2], [[0.0], [1.0]], [0.0], [(0, 1, 1)] * 2)
     with pytest.raises(UnsupportedError, match=r"all outputs of a layer are constant, .*compress less"):
         AdderGraph.from_model(model)
+
+
+@pytest.mark.parametrize(
+    ("layer", "factor"),
+    [
+        (lambda keras: keras.layers.Rescaling(0.3), "0.3"),
+        (lambda keras: keras.layers.AveragePooling1D(3), "0.333333"),
+        (lambda keras: keras.layers.GlobalAveragePooling1D(), "0.166667"),
+    ],
+)
+def test_a_scale_of_many_bits_is_refused_before_the_solver_looks_for_it(layer, factor):
+    """alkaid 0.8.2 seeks the fewest additions for one constant: of 24 bits it is not done after a minute."""
+    import keras
+
+    inputs = keras.Input((6, 2))
+    model = keras.Model(inputs, layer(keras)(inputs))
+    with pytest.raises(
+        UnsupportedError, match=rf"multiplies by {factor}, a number of more than 16 bits, .*power of two"
+    ):
+        AdderGraph.from_model(model)
+
+
+def test_scales_of_few_bits_are_no_objection():
+    import keras
+
+    for layer in (keras.layers.Rescaling(-0.75), keras.layers.AveragePooling1D(2), keras.layers.Rescaling([0, 1, 640])):
+        assert objection(keras.Sequential([keras.Input((4, 3)), layer])) is None
 
 
 @pytest.mark.parametrize("seed", range(20))
