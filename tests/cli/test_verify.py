@@ -42,6 +42,9 @@ def test_what_cannot_be_verified_is_named(tmp_path, model):
     done = weft("verify", model, "--data", tmp_path / "none.npy")
     assert done.returncode == 2
     assert "cannot read inputs from" in done.stderr and "give an .npy file, or an .npz file with x" in done.stderr
+    (tmp_path / "config.resolved.yaml").touch()
+    done = weft("verify", tmp_path, "--hls")
+    assert done.returncode == 2 and "is a run, which goes by its firmware.hls" in done.stderr
     np.save(tmp_path / "wrong.npy", np.zeros((4, 7)))
     done = weft("verify", model, "--data", tmp_path / "wrong.npy")
     assert "verification takes inputs of shape (n, 3); got (4, 7)" in done.stderr

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -13,6 +13,10 @@ from weft.cli import _show
 from weft.cli._app import Json, command, print_json
 from weft.cli.stages import show, stage
 from weft.errors import ConfigError, VerificationError
+
+if TYPE_CHECKING:
+    from weft.firmware import Level, Project
+    from weft.run import Design
 
 RESULT = "verification.json"
 _NOT_ASKED = "not asked for; --hls simulates the project that hls4ml writes"
@@ -54,6 +58,11 @@ def verify(
     from weft.run.directory import RESOLVED
 
     if (design / RESOLVED).exists():
+        if hls is not None:
+            raise ConfigError(
+                f"--hls and --no-hls are for designs and models: {design} is a run, which goes by its firmware.hls; "
+                f"'weft compare {design}' adds what it leaves out"
+            )
         show(stage(str(design), "verify"), as_json)
         return
     path = _model(design)
@@ -102,11 +111,9 @@ def _verify(
     import numpy as np
 
     from weft.adder_graph import AdderGraph
-    from weft.config import HlsConfig, find_part
+    from weft.config import find_part
     from weft.firmware import Project, emit, random_inputs, simulator_of, verify
-    from weft.firmware.hls import HlsSimulation
-    from weft.firmware.hls import emit as emit_hls
-    from weft.run.design import hls_level, load_model
+    from weft.run.design import load_model
     from weft.run.directory import Design
 
     find_part(part)
@@ -118,15 +125,25 @@ def _verify(
         there = design.firmware if built else Path(scratch) / "project"
         project = Project.open(there) if built else emit(graph, there, part, clock_period_ns)
         simulator, skipped = simulator_of(project)
-        further, without = (
-            hls_level(design) if is_design and hls is not False else ([], {HlsSimulation.name: _NOT_ASKED})
-        )
-        if hls and not further:
-            written = emit_hls(model, Path(scratch) / "hls", HlsConfig(), project.part, project.clock_period_ns)
-            further, without = [HlsSimulation(written)], {}
+        further, without = _hls_level(design if is_design else None, hls, model, project, Path(scratch) / "hls")
         skipped |= without
         source = _source(path)
         return verify(model, graph, simulator, x, exhaustive_bits=bits, source=source, further=further, skipped=skipped)
+
+
+def _hls_level(
+    design: Design | None, asked: bool | None, model: Any, project: Project, place: Path
+) -> tuple[list[Level], dict[str, str]]:
+    """Return the C simulation of a design's HLS project, or of one that is written to `place`, or why there is none."""
+    from weft.config import HlsConfig
+    from weft.firmware.hls import HlsSimulation, emit
+    from weft.run.design import hls_level
+
+    if design is not None and (asked is None or (asked and design.hls.exists())):
+        return hls_level(design)
+    if not asked:
+        return [], {HlsSimulation.name: _NOT_ASKED}
+    return [HlsSimulation(emit(model, place, HlsConfig(), project.part, project.clock_period_ns))], {}
 
 
 class _Source:
