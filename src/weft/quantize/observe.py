@@ -195,7 +195,7 @@ class _Step:
             state = states[0] if isinstance(states, list | tuple) else states
             with _results(cell.iq if cell.enable_iq else None) as x, _results(self._state_quantizer()) as h:
                 outputs = step(inputs, states, *args, **kwargs)
-            found.append((x[-1] if x else inputs, h[-1] if h else state))
+            found.append((x[-1] if x else inputs, h[0] if h else state))  # the new state follows
             return outputs
 
         with ExitStack() as stack:
