@@ -37,7 +37,7 @@ from weft.cost import CostInput, FixedTarget, Rule4ml, _cache, find
 from weft.errors import ToolError
 
 TARGET = FixedTarget("xcu250-figd2104-2L-e", 5.0)
-WIDTHS = (32, 48, 72, 125, 180, 270, 415)
+WIDTHS = (27, 40, 60, 92, 132, 200, 288)
 SAMPLES = 10_000
 DOCUMENT = Path(__file__).parents[1] / "docs" / "firmware.md"
 PLOT = DOCUMENT.parent / "img" / "growth.svg"
