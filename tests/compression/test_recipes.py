@@ -102,6 +102,14 @@ def test_hgq_says_when_a_target_was_not_reached(material, weights, tmp_path):
         compress(FLOAT, material, config(**section), 3, weights, tmp_path)
 
 
+def test_a_budget_that_no_design_meets_names_the_smallest(material, weights, tmp_path):
+    section = {"recipe": "budget", "lut": 1, "epochs": 10, "batch_size": 64, "keep": 1}
+    with pytest.raises(
+        BudgetError, match=r"no design came down to 1 LUT, about 1 EBOPs .*; the least was [\d,]+: give"
+    ):
+        compress(FLOAT, material, config(**section), 3, weights, tmp_path)
+
+
 def test_imp_removes_its_share_each_round_and_keeps_what_it_removed(material, weights, tmp_path):
     made = compress(FLOAT, material, config(**{**IMP, "keep": 4}), 3, weights, tmp_path)
     rows = trail(tmp_path)

@@ -67,11 +67,20 @@ def test_a_graph_of_constants_counts_nothing():
 @settings(max_examples=30)
 @given(st.lists(st.floats(0.1, 2), min_size=len(FEATURES), max_size=len(FEATURES)), st.integers(0, 99))
 def test_the_weights_of_additive_sizes_are_found_again_and_none_is_negative(weights, seed):
-    counts = np.random.default_rng(seed).uniform(1, 1000, (60, len(FEATURES)))
+    counts = np.random.default_rng(seed).uniform(1, 1000, (2000, len(FEATURES)))
     sizes = counts @ np.array(weights)
-    found = fit(counts, sizes)
+    found = fit(counts, sizes, "lut")
     assert (found >= 0).all()
-    np.testing.assert_allclose(counts @ found, sizes, rtol=1e-6)
+    np.testing.assert_allclose(counts @ found, sizes, rtol=0.02)
+
+
+def test_what_no_design_has_keeps_the_weight_that_the_compiler_gives_it():
+    counts = np.random.default_rng(0).uniform(1, 1000, (200, len(FEATURES)))
+    narrow, table = FEATURES.index("narrow"), FEATURES.index("table")
+    counts[:, narrow], counts[:, table] = 0.0, 1e-3
+    sizes = counts @ np.full(len(FEATURES), 0.5)
+    assert fit(counts, sizes, "lut")[[narrow, table]] == pytest.approx(1.0, abs=1e-3)
+    assert fit(counts, sizes, "ff")[narrow] == 0.0
 
 
 def test_a_vector_has_the_order_of_the_features():

@@ -46,8 +46,13 @@ def run(
     metric = check_metric(config.metric, material.task)
     rows = np.concatenate([split.x for split in material.splits])
     for attempt in range(ATTEMPTS):
-        place = directory / f"attempt-{attempt}"
-        outcome = hgq.run(network, material, hgq_of(config, aim(config.lut, ratio)), seed, place, progress)
+        place, ebops = directory / f"attempt-{attempt}", aim(config.lut, ratio)
+        try:
+            outcome = hgq.run(network, material, hgq_of(config, ebops), seed, place, progress)
+        except BudgetError as error:
+            raise BudgetError(
+                f"no design came down to {config.lut:,} LUT, about {ebops:,} EBOPs of this network: {error}"
+            ) from error
         known = counted(outcome.at_goal or outcome.candidates, rows, metric, 2 * config.keep + 2)
         fitting = [c for c in known if c.log["lut"] * MARGIN <= config.lut]
         if fitting:

@@ -25,6 +25,13 @@ the bits that both operands reach (narrow: up to 3 of them, which synthesis fold
 6; wide), and those of a subtrahend that lie below; bits of results of the other operations, by kind; of a product of
 variables the product of both widths; of a table its bits in units of 64."""
 
+PRIORS = {
+    "lut": dict.fromkeys(("narrow", "middle", "wide", "below", "negative", "table", "multiply", "bitwise"), 1.0),
+    "ff": {"registers": 1.0},
+}
+"""What the compiler's count amounts to: the weight of a feature that hardly a design of the corpus has, by quantity."""
+
+_HOLD = 0.02  # one design of which the feature is a fiftieth tells as much as the prior
 _NARROW, _MIDDLE = 3, 6
 
 MOST_TABLES = 0.1
@@ -73,17 +80,20 @@ def vector(counted: Mapping[str, float]) -> np.ndarray:
     return np.array([counted[name] for name in FEATURES])
 
 
-def fit(counted: np.ndarray, measured: np.ndarray) -> np.ndarray:
+def fit(counted: np.ndarray, measured: np.ndarray, quantity: str) -> np.ndarray:
     """Return the weights of the readout.
 
     Args:
         counted: Features, (n, n_features).
         measured: What synthesis found, (n,), > 0; n >= 1.
+        quantity: `lut` or `ff`.
 
     Returns:
-        (n_features,), >= 0: least squares of the relative errors.
+        (n_features,), >= 0: least squares of the relative errors, held weakly to `PRIORS`.
     """
     from scipy.optimize import nnls
 
-    weights, _ = nnls(counted / measured[:, None], np.ones(len(measured)))
+    prior = np.array([PRIORS[quantity].get(name, 0.0) for name in FEATURES])
+    rows = np.vstack([counted / measured[:, None], _HOLD * np.eye(len(FEATURES))])
+    weights, _ = nnls(rows, np.concatenate([np.ones(len(measured)), _HOLD * prior]))
     return np.asarray(weights)

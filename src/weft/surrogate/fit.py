@@ -48,7 +48,7 @@ def train(records: Sequence[Record]) -> Learned:
     known = counted.any(axis=0)
     quantities = {}
     for quantity in QUANTITIES:
-        weights = fit(counted, _measured(records, quantity))
+        weights = fit(counted, _measured(records, quantity), quantity)
         quantities[quantity] = Fitted(
             enabled=better[quantity],
             weights={name: float(w) for name, w, seen in zip(FEATURES, weights, known, strict=True) if seen},
@@ -172,7 +172,7 @@ def _groups(records: Sequence[Record], group_of: Callable[[Record], object]) -> 
 
 
 def _weights(records: Sequence[Record], quantity: str) -> NDArray[np.float64]:
-    return fit(np.array([vector(record.features) for record in records]), _measured(records, quantity))
+    return fit(np.array([vector(record.features) for record in records]), _measured(records, quantity), quantity)
 
 
 def _measured(records: Sequence[Record], quantity: str) -> NDArray[np.float64]:
