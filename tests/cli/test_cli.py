@@ -154,3 +154,18 @@ def test_estimate_refuses_what_is_no_model(tmp_path):
 def test_report_is_written_anew(finished):  # noqa: F811
     path = json.loads(weft("report", finished, "--json").stdout)["report"]
     assert path.endswith("report.html")
+
+
+def test_the_designs_of_a_run_become_a_family_of_a_corpus(finished, tmp_path):  # noqa: F811
+    done = weft(
+        "surrogate", "build", "--out", tmp_path, "--drawn", "0", "--trainings", "0", "--run", finished, "--json"
+    )
+    assert done.returncode == 0, done.stderr
+    records = [json.loads(line) for line in (tmp_path / "run-run.jsonl").read_text().splitlines()]
+    assert json.loads(done.stdout)["designs"] == len(records) > 0
+    for record in records:
+        synthesis = json.loads((finished / "designs" / record["name"] / "synthesis.json").read_text())
+        assert record["measured"]["lut"] == synthesis["lut"]["value"]
+        cost = json.loads((finished / "designs" / record["name"] / "cost.json").read_text())
+        assert record["features"]["solver"] == cost["lut"]["value"]
+        assert record["features"]["registers"] == cost["ff"]["value"]

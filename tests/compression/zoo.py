@@ -6,6 +6,7 @@ recur, so that what runs operation by operation is compiled for three shapes of 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -278,20 +279,36 @@ def _jax_programs(trial: Trial) -> tuple[Any, Any]:
     return train, look
 
 
+def _torch_gradients(model: keras.Model, total: Callable[[], tuple[Any, Any]]) -> tuple[Any, list[Any]]:
+    model.zero_grad()
+    loss, terms = total()
+    loss.backward()
+    return terms, [v.value.grad for v in model.trainable_variables]
+
+
+def _tensorflow_gradients(model: keras.Model, total: Callable[[], tuple[Any, Any]]) -> tuple[Any, list[Any]]:
+    import tensorflow as tf
+
+    with tf.GradientTape() as tape:
+        loss, terms = total()
+    return terms, tape.gradient(loss, [v.value for v in model.trainable_variables])
+
+
 def _eager_programs(trial: Trial) -> tuple[Any, Any]:
     model = trial.model
     tensors = keras.ops.convert_to_tensor
+    gradients_of = _torch_gradients if keras.backend.backend() == "torch" else _tensorflow_gradients
 
     def train(x: Any, y: Any) -> tuple[float, list[np.ndarray], list[np.ndarray]]:
-        variables = model.trainable_variables
-        model.zero_grad()
-        outputs = model([tensors(one) for one in x], training=True)
-        terms = sum(model.losses, 0.0)
-        (_loss(tensors(y), outputs) + terms).backward()
-        found = [v.value.grad for v in variables]
+        def total() -> tuple[Any, Any]:
+            outputs = model([tensors(one) for one in x], training=True)
+            terms = sum(model.losses, 0.0)
+            return _loss(tensors(y), outputs) + terms, terms
+
+        terms, found = gradients_of(model, total)
         gradients = [
             np.zeros(v.shape, np.float32) if g is None else _numpy([g])[0]
-            for v, g in zip(variables, found, strict=True)
+            for v, g in zip(model.trainable_variables, found, strict=True)
         ]
         return float(_detached(terms)), gradients, values(model.non_trainable_variables)
 

@@ -12,6 +12,7 @@ import pytest
 from tests.firmware.models import PART
 from weft.adder_graph import AdderGraph
 from weft.config import find_part
+from weft.cost import CostInput, FixedTarget, find
 from weft.errors import RunError, ToolError, ToolNotFoundError
 from weft.firmware import Project, emit
 from weft.firmware.synth import synthesise, yosys
@@ -142,7 +143,7 @@ def copy_of(project: Project, directory: Path) -> Project:
 def test_synthesis_agrees_with_the_compilers_intervals(small, tmp_path):
     project = copy_of(small.project, tmp_path / "with spaces")
     quantities = synthesise(project.directory, PART)
-    estimate = small.graph.cost(2.0)
+    estimate = find("adder_graph").estimate([CostInput(graph=small.graph)], FixedTarget(PART, 2.0))[0]
     for name in ("lut", "ff"):
         assert 0.9 * estimate[name].low <= quantities[name].value <= 1.1 * estimate[name].high, name
     assert quantities["dsp"].value == quantities["bram_18k"].value == 0

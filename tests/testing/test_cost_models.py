@@ -156,7 +156,7 @@ class Watts:
 
 def test_a_plug_in_is_found_by_name_and_by_what_it_gives(offer):
     offer(watts=f"{__name__}:Watts")
-    assert set(names()) == {*OWN, "rule4ml", "watts"}
+    assert set(names()) == {*OWN, "learned", "rule4ml", "watts"}
     assert "watts" not in _base._MODELS
     assert providing("power_w").name == "watts"
     assert find("watts").estimate([design()], None)[0]["power_w"].unit == "W"
