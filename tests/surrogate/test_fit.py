@@ -6,9 +6,8 @@ import json
 
 import numpy as np
 import pytest
-from typer.testing import CliRunner
 
-from weft.cli import app
+from tests.run.conftest import weft
 from weft.cost.learned import SHIPPED as MODEL
 from weft.cost.learned import load
 from weft.cost.readout import FEATURES
@@ -104,19 +103,16 @@ def test_the_model_that_weft_brings_is_the_one_of_its_corpus():
         )
 
 
-def test_the_commands_print_the_table_and_write_a_model_that_can_be_used(tmp_path, monkeypatch):
+def test_the_commands_print_the_table_and_write_a_model_that_can_be_used(tmp_path):
     place = tmp_path / "corpus"
     place.mkdir()
     (place / "drawn-000.jsonl").write_text("".join(one.model_dump_json() + "\n" for one in corpus(60, 0.02)))
     out = tmp_path / "mine.json"
-    from weft.cli import surrogate  # noqa: F401 - registers the commands
-
-    done = CliRunner().invoke(app, ["surrogate", "train", str(place), "--out", str(out)])
-    assert done.exit_code == 0, done.output
-    assert "fitted to 60 designs, enabled for lut, ff" in done.output
+    done = weft("surrogate", "train", place, "--out", out)
+    assert done.returncode == 0, done.stderr
+    assert "fitted to 60 designs, enabled for lut, ff" in done.stdout
     assert load(out).designs == 60
-    done = CliRunner().invoke(app, ["surrogate", "validate", str(place), "--json"])
-    found = json.loads(done.output)
+    found = json.loads(weft("surrogate", "validate", place, "--json").stdout)
     assert found["enabled"] == {"lut": True, "ff": True} and len(found["table"]) == 24
-    done = CliRunner().invoke(app, ["surrogate", "validate", str(tmp_path / "none.jsonl")])
-    assert done.exit_code == 2 and "make it by `weft surrogate build`" in done.output
+    done = weft("surrogate", "validate", tmp_path / "none.jsonl")
+    assert done.returncode == 2 and "make it by `weft surrogate build`" in done.stderr
