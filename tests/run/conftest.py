@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import os
-import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
-from filelock import FileLock
 
 from tests.conftest import blobs
 
@@ -54,18 +52,13 @@ def weft(*arguments: str | Path, **options) -> subprocess.CompletedProcess[str]:
 
 
 @pytest.fixture(scope="session")
-def finished(common, tmp_path_factory) -> Path:
-    """A run that went the whole way without interruption; made once, and copied for each process of the tests."""
-    made = common / "finished"
-    with FileLock(common / "finished.lock"):
-        if not (made / "stdout.json").exists():
-            made.mkdir(exist_ok=True)
-            done = weft("run", write_experiment(made), "--out", made / "run", "--json")
-            assert done.returncode == 0, done.stderr
-            (made / "stderr.txt").write_text(done.stderr)
-            (made / "stdout.json").write_text(done.stdout)
+def finished(tmp_path_factory) -> Path:
+    """A run that went the whole way without interruption."""
     directory = tmp_path_factory.mktemp("finished")
-    shutil.copytree(made, directory, dirs_exist_ok=True)
+    done = weft("run", write_experiment(directory), "--out", directory / "run", "--json")
+    assert done.returncode == 0, done.stderr
+    (directory / "stdout.json").write_text(done.stdout)
+    (directory / "stderr.txt").write_text(done.stderr)
     return directory / "run"
 
 
