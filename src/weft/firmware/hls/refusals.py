@@ -84,8 +84,8 @@ def _of_layer(layer: Any, config: HlsConfig) -> Iterator[str]:
         yield f"{called} is a convolution in {layer.groups} groups, and hls4ml reads its kernel as if it had one"
     if kind.startswith("QEinsumDense") and config.strategy == "resource":
         yield f"{called}: hls4ml has no strategy resource for it; take latency or distributed_arithmetic"
-    elif config.io == "stream" and kind.startswith("QEinsumDense") and config.strategy != "distributed_arithmetic":
-        yield f"{called}: with io stream hls4ml has it under strategy distributed_arithmetic only"
+    elif config.io == "stream" and kind.startswith("QEinsumDense"):
+        yield f"{called}: hls4ml has it with io parallel only"
     if getattr(layer, "_allow_heterogeneous_table", False):
         yield f"{called} may have a table for each value, and hls4ml has one for all (allow_heterogeneous_table=False)"
     if config.io == "stream" and any(_is_mixed(q) for q in _quantizers(layer)):
