@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -19,19 +23,44 @@ settings.load_profile("weft")
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
-@pytest.fixture(scope="session")
-def common(tmp_path_factory) -> Path:
-    """A directory that all processes of one run of the tests share; who makes something in it takes a lock."""
-    base = tmp_path_factory.getbasetemp()
-    place = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "common"
-    place.mkdir(exist_ok=True)
-    return place
-
-
 @pytest.fixture(scope="session", autouse=True)
-def _cache(common):
-    """Keep what tests download or compile out of the user's cache; `WEFT_TEST_CACHE` keeps it between runs."""
-    os.environ["WEFT_CACHE"] = os.environ.get("WEFT_TEST_CACHE") or str(common / "cache")
+def _cache(tmp_path_factory):
+    """Keep what tests download or compile out of the user's cache; all processes of one run of the tests share it.
+
+    `WEFT_TEST_CACHE` keeps it between runs.
+    """
+    base = tmp_path_factory.getbasetemp()
+    shared = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+    os.environ["WEFT_CACHE"] = os.environ.get("WEFT_TEST_CACHE") or str(shared / "cache")
+
+
+@pytest.fixture(autouse=True)
+def _logging_as_found():
+    """A test that runs a command in this process changes weft's level; the next one finds it as it was."""
+    logger = logging.getLogger("weft")
+    level = logger.level
+    yield
+    logger.setLevel(level)
+
+
+@contextmanager
+def small_file_system(place: Path, kilobytes: int) -> Iterator[Path]:
+    """Mount a file system of a size at a new directory; the test is skipped where that is not allowed."""
+    place.mkdir()
+    options = ["-t", "tmpfs", "-o", f"size={kilobytes}k", "none", str(place)]
+    done = subprocess.run(["mount", *options], capture_output=True, text=True)
+    if done.returncode:
+        pytest.skip(f"cannot mount a small file system: {done.stderr.strip()}")
+    try:
+        yield place
+    finally:
+        subprocess.run(["umount", str(place)], check=True)
+
+
+def fill(place: Path, free: int = 0) -> None:
+    """Fill a small file system but for some bytes, by a file `filler`."""
+    with open(place / "filler", "wb") as handle:
+        handle.write(b"\0" * (os.statvfs(place).f_bavail * 4096 - free))
 
 
 def blobs(n: int, n_in: int = 6, n_classes: int = 3, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import os
 import shutil
-import subprocess
 
 import pytest
 
+from tests.conftest import fill, small_file_system
 from tests.firmware.models import PART
 from weft.errors import ToolError, ToolNotFoundError
 from weft.firmware import emit
@@ -17,42 +16,26 @@ from weft.firmware.synth import nextpnr, route, synthesise
 
 @pytest.fixture
 def small_disk(tmp_path):
-    """A file system of 512 KB, and a function that fills it but for some bytes."""
-    if os.geteuid() != 0:
-        pytest.skip("mounting a small file system needs root")
-    mount = tmp_path / "disk"
-    mount.mkdir()
-    done = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=512k", "none", str(mount)], capture_output=True, text=True
-    )
-    if done.returncode:
-        pytest.skip(f"cannot mount a small file system: {done.stderr.strip()}")
-
-    def fill(free: int) -> None:
-        with open(mount / "filler", "wb") as handle:
-            handle.write(b"\0" * (os.statvfs(mount).f_bavail * 4096 - free))
-
-    yield mount, fill
-    subprocess.run(["umount", str(mount)], check=True)
+    """A file system of 512 KB."""
+    with small_file_system(tmp_path / "disk", 512) as place:
+        yield place
 
 
 def test_synthesis_on_a_full_disk_is_an_error_and_leaves_no_report(small, small_disk):
-    mount, fill = small_disk
-    shutil.copytree(small.project.directory, mount / "project")
-    fill(8192)
+    shutil.copytree(small.project.directory, small_disk / "project")
+    fill(small_disk, 8192)
     with pytest.raises((ToolError, OSError), match=r"No space left on device|cannot (synthesise|read the cell counts)"):
-        synthesise(mount / "project", PART)
-    assert not (mount / "project" / "yosys.json").exists()
-    (mount / "filler").unlink()
-    assert synthesise(mount / "project", PART)["lut"].value > 0
+        synthesise(small_disk / "project", PART)
+    assert not (small_disk / "project" / "yosys.json").exists()
+    (small_disk / "filler").unlink()
+    assert synthesise(small_disk / "project", PART)["lut"].value > 0
 
 
 def test_a_project_that_the_disk_cannot_hold_is_not_there(graph, small_disk):
-    mount, fill = small_disk
-    fill(16384)
+    fill(small_disk, 16384)
     with pytest.raises(OSError, match="No space left on device"):
-        emit(graph, mount / "project", PART, 5.0)
-    assert not (mount / "project").exists()
+        emit(graph, small_disk / "project", PART, 5.0)
+    assert not (small_disk / "project").exists()
 
 
 def test_a_chip_that_is_too_small_is_named(small, tmp_path, monkeypatch):

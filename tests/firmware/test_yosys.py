@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 import shutil
-import subprocess
 from pathlib import Path
 
 import pytest
 
+from tests.conftest import fill, small_file_system
 from tests.firmware.models import PART
 from weft.adder_graph import AdderGraph
 from weft.config import find_part
@@ -82,21 +82,14 @@ def test_what_a_part_does_not_have_is_said():
 
 @pytest.mark.slow
 def test_a_full_disk_ends_synthesis_with_an_error_and_no_report(small, tmp_path):
-    place = tmp_path / "disk"
-    place.mkdir()
     size = sum(path.stat().st_blocks for path in small.project.directory.rglob("*")) // 2 + 60
-    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size}k", "none", str(place)], capture_output=True)
-    if mounted.returncode:
-        pytest.skip(f"cannot mount a small disk: {mounted.stderr.decode().strip()}")
-    try:
+    with small_file_system(tmp_path / "disk", size) as place:
         project = copy_of(small.project, place / "project")
-        (place / "filler").write_bytes(b"x" * (shutil.disk_usage(place).free - 4096))
+        fill(place, 4096)
         with pytest.raises((ToolError, OSError)) as caught:
             synthesise(project.directory, PART)
         assert "No space left" in str(caught.value) or "see yosys.log" in str(caught.value)
         assert not (project.directory / "yosys.json").exists()
-    finally:
-        subprocess.run(["umount", str(place)], check=True)
 
 
 def test_the_depth_is_that_of_the_last_path_in_the_log():

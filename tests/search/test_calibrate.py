@@ -88,7 +88,7 @@ def test_with_folds_the_mean_is_calibrated_and_not_replaced():
 
 
 def test_a_search_with_synthesis_measures_rescores_and_writes_it_down(tmp_path, caplog):
-    caplog.set_level("INFO")
+    caplog.set_level("INFO", logger="weft")
     results = run(tmp_path, trials=16, calibrate=CALIBRATE).results
     known = measured(results.rounds)
     assert len(results.rounds) == 3 and len(known) == 9

@@ -1,8 +1,6 @@
-import os
-import subprocess
-
 import pytest
 
+from tests.conftest import fill, small_file_system
 from weft.errors import RunError
 from weft.search.journal import repair
 from weft.search.results import read
@@ -96,28 +94,17 @@ def test_a_directory_without_a_search_is_told_so(tmp_path):
 @pytest.fixture
 def small_disk(tmp_path):
     """A file system of 256 KB, of which tests may fill the rest."""
-    if os.geteuid() != 0:
-        pytest.skip("mounting a small file system needs root")
-    mount = tmp_path / "disk"
-    mount.mkdir()
-    done = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=256k", "none", str(mount)], capture_output=True, text=True
-    )
-    if done.returncode:
-        pytest.skip(f"cannot mount a small file system: {done.stderr.strip()}")
-    yield mount
-    subprocess.run(["umount", str(mount)], check=True)
+    with small_file_system(tmp_path / "disk", 256) as place:
+        yield place
 
 
 @pytest.mark.parametrize("free", [0, 4096, 12288, 20480, 40960])
 def test_a_search_on_a_full_disk_stops_clearly_and_goes_on_when_there_is_space(small_disk, tmp_path, free):
     run(tmp_path / "whole", folds=2, trials=16)
-    filler = small_disk / "filler"
-    with open(filler, "wb") as handle:
-        handle.write(b"\0" * (os.statvfs(small_disk).f_bavail * 4096 - free))
+    fill(small_disk, free)
     with pytest.raises(RunError, match=r"could not write .*No space left on device; free space .* what is finished is"):
         run(small_disk / "run", folds=2, trials=16)
-    filler.unlink()
+    (small_disk / "filler").unlink()
     assert not [path for path in small_disk.rglob("*.tmp")]
     run(small_disk / "run", folds=2, trials=16)
     assert tables(small_disk / "run") == tables(tmp_path / "whole")
@@ -126,8 +113,7 @@ def test_a_search_on_a_full_disk_stops_clearly_and_goes_on_when_there_is_space(s
 def test_tables_stay_whole_on_a_full_disk(small_disk):
     results = run(small_disk / "run").results
     before = tables(small_disk / "run")
-    with open(small_disk / "filler", "wb") as handle:
-        handle.write(b"\0" * (os.statvfs(small_disk).f_bavail * 4096))
+    fill(small_disk)
     with pytest.raises(RunError, match=r"could not write .*trials.csv: No space left on device"):
         write_tables(small_disk / "run", results)
     assert tables(small_disk / "run") == before

@@ -4,15 +4,29 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import signal
 import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import IO
 
 from weft.errors import ToolError
 
 _TAIL_LINES = 20
+
+
+@contextlib.contextmanager
+def naming_what_does_not_fit(pattern: str, device: str, tool: str, log: Path, remedy: str) -> Iterator[None]:
+    """Where a tool fails and its log says by `pattern` that the design is too large, raise a ToolError that says so."""
+    try:
+        yield
+    except ToolError as error:
+        too_large = re.search(pattern, log.read_text(errors="replace"))
+        if too_large is None:
+            raise
+        said = f"{tool} says '{too_large.group(0)}'"
+        raise ToolError(f"the design does not fit on {device}: {said}; {remedy}. All it said is in {log}") from error
 
 
 def run_logged(

@@ -31,7 +31,7 @@ def agrees(layer: str, flow: str) -> None:
         (support.FULL, "quartus resource parallel"),
         (support.FULL, "oneapi resource parallel"),
         ("EinsumDense", "vitis resource parallel"),
-    ("EinsumDense", "vitis distributed_arithmetic stream"),
+        ("EinsumDense", "vitis distributed_arithmetic stream"),
         ("DepthwiseConv2D", "vitis latency parallel"),
     ],
 )

@@ -8,7 +8,6 @@ last registers are its own. Source: Shah et al., "Yosys+nextpnr", FCCM 2019, arX
 from __future__ import annotations
 
 import json
-import re
 import sys
 import time
 from importlib.metadata import PackageNotFoundError, version
@@ -17,7 +16,7 @@ from pathlib import Path
 from weft import atomic
 from weft.config import find_part
 from weft.errors import ToolError, ToolNotFoundError, UnsupportedError
-from weft.firmware._process import run_logged
+from weft.firmware._process import naming_what_does_not_fit, run_logged
 from weft.firmware.rtl import Project
 from weft.firmware.synth import yosys
 from weft.types import Quantity
@@ -78,7 +77,8 @@ def route(
     options = [_SIZES[device.device], "--package", "CABGA756", "--speed", "8", "--out-of-context", "--seed", "1"]
     aim = ["--freq", f"{1000 / clock_period_ns:g}", "--timing-allow-fail"]
     files = ["--json", yosys.NETLIST, "--report", f"{REPORT}.new"]
-    try:
+    remedy = "set firmware.route_part to a larger ECP5, or compress further"
+    with naming_what_does_not_fit(_TOO_LARGE, device.device, "nextpnr", place / LOG, remedy):
         run_logged(
             [sys.executable, "-P", "-c", _RUN, *options, *aim, *files],
             task=f"place and route {project.directory} with nextpnr {find()}",
@@ -86,14 +86,6 @@ def route(
             timeout_s=max(timeout_s - (time.monotonic() - start), 1.0),
             cwd=place,
         )
-    except ToolError as error:
-        too_large = re.search(_TOO_LARGE, (place / LOG).read_text(errors="replace"))
-        if too_large:
-            raise ToolError(
-                f"the design does not fit on {device.device}: nextpnr says '{too_large.group(0)}'; set "
-                f"firmware.route_part to a larger ECP5, or compress further. All it said is in {place / LOG}"
-            ) from error
-        raise
     text = (place / f"{REPORT}.new").read_text()
     quantities = parse(text, device.device, project.pipeline.latency_cycles)
     (place / f"{REPORT}.new").unlink()

@@ -18,7 +18,7 @@ from weft.adder_graph import TOP
 from weft.config import find_part
 from weft.errors import ToolError, ToolNotFoundError, UnsupportedError
 from weft.firmware import vivado_reports
-from weft.firmware._process import run_logged
+from weft.firmware._process import naming_what_does_not_fit, run_logged
 from weft.firmware.rtl import Project
 from weft.types import Quantity, Stage
 
@@ -127,7 +127,8 @@ def _run(
         (place / name).unlink(missing_ok=True)  # a report that is there is of this run
     atomic.write_text(place / SCRIPT, emit(project, part, clock_period_ns, routed=stage == "post_route"))
     doing = "place and route" if stage == "post_route" else "synthesise"
-    try:
+    remedy = "compress it further, or choose a larger part"
+    with naming_what_does_not_fit(_TOO_LARGE, part, "Vivado", place / LOG, remedy):
         run_logged(
             ["vivado", "-mode", "batch", "-nojournal", "-nolog", "-notrace", "-source", SCRIPT],
             task=f"{doing} {project.directory} with {tool}",
@@ -136,14 +137,6 @@ def _run(
             cwd=place,
             memory_gib=memory_gib,
         )
-    except ToolError as error:
-        too_large = re.search(_TOO_LARGE, (place / LOG).read_text(errors="replace"))
-        if too_large:
-            raise ToolError(
-                f"the design does not fit on {part}: Vivado says '{too_large.group(0)}'; compress it further, or "
-                f"choose a larger part. All it said is in {place / LOG}"
-            ) from error
-        raise
     texts = []
     for name in (UTILIZATION, TIMING):
         if not (place / name).exists():
