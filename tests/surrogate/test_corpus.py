@@ -6,6 +6,7 @@ from itertools import pairwise
 
 import pytest
 
+from tests.firmware.models import mlp, randomised
 from weft.errors import DataError
 from weft.surrogate import corpus
 
@@ -16,7 +17,7 @@ def built(tmp_path_factory):
     place = tmp_path_factory.mktemp("corpus")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(corpus, "BATCH", 1)
-        corpus.build(place, 1, 0)
+        corpus.build(place, 1, 0, 10)
     return place
 
 
@@ -34,7 +35,7 @@ def test_what_is_there_is_not_made_again(built, monkeypatch):
     monkeypatch.setattr(corpus, "BATCH", 1)
     monkeypatch.setattr(corpus, "measured", lambda *_: pytest.fail("a family was made again"))
     told = []
-    found = corpus.build(built, 1, 0, progress=lambda done, total, note="": told.append((done, total, note)))
+    found = corpus.build(built, 1, 0, 10, progress=lambda done, total, note="": told.append((done, total, note)))
     assert found == corpus.read(sorted(built.glob("*.jsonl")))
     assert told == [(0, 1, "drawn-000"), (1, 1, "done")]
 
@@ -45,8 +46,14 @@ def test_a_family_that_was_not_finished_leaves_no_file(tmp_path, monkeypatch):
 
     monkeypatch.setattr(corpus, "measured", broken)
     with pytest.raises(KeyboardInterrupt):
-        corpus.build(tmp_path, 1, 0)
+        corpus.build(tmp_path, 1, 0, 10)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_design_that_is_too_small_is_left_out_and_said(caplog):
+    caplog.set_level("INFO", logger="weft")
+    assert corpus.measured("mine", "00", randomised(mlp(2, (1,)))) is None
+    assert "mine 00 is left out: " in caplog.text and "LUT, and a corpus has 50 to 10000" in caplog.text
 
 
 def test_damaged_lines_and_other_features_are_named(built, tmp_path):

@@ -98,12 +98,11 @@ def _designs_of(place: Path) -> list[Record]:
     from weft.surrogate.corpus import record
     from weft.types import Quantity
 
-    run, found = Run(place), []
+    run, family, found = Run(place), f"run-{place.resolve().name}", []
     for design in run.designs():
         used = {name: Quantity.model_validate(one) for name, one in (design.read("synthesis.json") or {}).items()}
         if "lut" in used and used["lut"].source.startswith("yosys"):
             graph, clock = AdderGraph.load(design.graph), run.experiment.target.clock_period_ns
-            family = f"run-{place.resolve().name}"
             found.append(record(family, design.id, read_model(design.model), graph, used, clock))
     return found
 

@@ -1,12 +1,13 @@
 """What learnt estimators learn from: designs, what was counted of each, and what synthesis made of it.
 
-Half are drawn: networks of random shapes, widths and zeros. Half are trained: checkpoints on the way of trainings with
-learned widths while the price of bits rises, spread over their size. A family is what was made in one go, one training
-or one batch of draws, and is one file; families that are there already are not made again.
+Some are drawn: networks of random shapes, widths and zeros. Most are trained: checkpoints on the way of trainings with
+learned widths while the price of bits rises, spread over their size, and the designs of runs. A family is what was made
+in one go, one training or one batch of draws, and is one file; families that are there already are not made again.
 """
 
 from __future__ import annotations
 
+import logging
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import pairwise
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
     import keras
 
     from weft.adder_graph import AdderGraph
+
+log = logging.getLogger(__name__)
 
 SHIPPED = Path(__file__).with_name("corpus.jsonl")
 """The corpus that weft's own model is fitted to."""
@@ -84,7 +87,7 @@ class Record(BaseModel):
     tools: dict[str, str]
 
 
-def build(out: Path, drawn: int, trainings: int, each: int = 12, progress: Progress = no_progress) -> list[Record]:
+def build(out: Path, drawn: int, trainings: int, each: int, progress: Progress = no_progress) -> list[Record]:
     """Make the families of a corpus that are missing, and return all of it.
 
     Args:
@@ -143,16 +146,18 @@ def read(files: Iterable[Path]) -> list[Record]:
 
 
 def measured(family: str, name: str, model: keras.Model) -> Record | None:
-    """Count and synthesise one finalised model; None if it is too small, too large, or constant."""
+    """Count and synthesise one finalised model; None, and a line in the log, if it is of no use to a corpus."""
     from weft.adder_graph import AdderGraph
     from weft.firmware import emit
     from weft.firmware.synth import synthesise
 
     try:
         graph = AdderGraph.from_model(model)
-    except UnsupportedError:  # pruned to nothing
+    except UnsupportedError as error:
+        log.info("%s %s is left out: %s", family, name, error)
         return None
     if graph.is_constant or not SMALLEST <= graph.lut <= LARGEST:
+        log.info("%s %s is left out: %.0f LUT, and a corpus has %d to %d", family, name, graph.lut, SMALLEST, LARGEST)
         return None
     with tempfile.TemporaryDirectory(prefix="weft-corpus-") as scratch:
         emit(graph, Path(scratch) / "firmware", PART, CLOCK_NS)

@@ -34,6 +34,7 @@ FEWEST = 40
 COVERAGE = 0.9
 
 Predict = Callable[[Record], Range]
+Predictor = Callable[[Sequence[Record], str], Predict]
 
 
 def train(records: Sequence[Record]) -> Learned:
@@ -65,21 +66,26 @@ def train(records: Sequence[Record]) -> Learned:
 
 
 def usable(records: Sequence[Record]) -> list[Record]:
-    """Return the designs that are mainly additions.
+    """Return the designs that are mainly additions and of whose sizes none is 0: errors are relative.
 
     Raises:
         DataError: They are too few, or of several versions of the tools.
     """
-    found = [record for record in records if tables(record.features) <= MOST_TABLES]
+    found = [record for record in records if tables(record.features) <= MOST_TABLES and min(_sizes(record)) > 0]
     if len(found) < FEWEST:
         raise DataError(
-            f"the corpus has {len(found)} designs of additions, and {FEWEST} are needed; make more by "
-            "`weft surrogate build`"
+            f"the corpus has {len(found)} designs of additions with LUT and registers, and {FEWEST} are needed; make "
+            "more by `weft surrogate build`"
         )
     tools = {tuple(sorted(record.tools.items())) for record in found}
     if len(tools) > 1:
         raise DataError(f"the corpus was made by several versions of the tools, {sorted(tools)}; build it anew")
     return found
+
+
+def _sizes(record: Record) -> list[float]:
+    counted = [record.features[name] for name in QUANTITIES.values()]
+    return [record.ebops, *counted, *(record.measured[name] for name in QUANTITIES)]
 
 
 def validate(records: Sequence[Record]) -> tuple[list[Row], dict[str, bool]]:
@@ -131,7 +137,7 @@ def learned(records: Sequence[Record], quantity: str) -> Predict:
     return predict
 
 
-PREDICTORS: dict[str, Callable[[Sequence[Record], str], Predict]] = {
+PREDICTORS: dict[str, Predictor] = {
     "ebops": ebops,
     "adder_graph": adder_graph,
     "learned": learned,
@@ -157,11 +163,11 @@ def _errors(records: Sequence[Record], quantity: str) -> Calibration:
 
 
 def _predictions(
-    records: Sequence[Record], quantity: str, group_of: Callable[[Record], object], predictor: object
+    records: Sequence[Record], quantity: str, group_of: Callable[[Record], object], predictor: Predictor
 ) -> list[Range]:
     found: dict[int, Range] = {}
     for inside in _groups(records, group_of):
-        predict = predictor([record for record, held in zip(records, inside, strict=True) if not held], quantity)  # type: ignore[operator]
+        predict = predictor([record for record, held in zip(records, inside, strict=True) if not held], quantity)
         found.update((i, predict(records[i])) for i in np.flatnonzero(inside))
     return [found[i] for i in range(len(records))]
 
@@ -184,9 +190,10 @@ def _row(quantity: str, split: str, predictor: str, found: Sequence[Range], meas
 
     values = np.array([one.value for one in found])
     errors = np.abs(values / measured - 1)
-    known = [(one, m) for one, m in zip(found, measured, strict=True) if one.low is not None and one.high is not None]
-    inside = [one.low <= m <= one.high for one, m in known]  # type: ignore[operator]
-    widths = [(one.high - one.low) / (one.high + one.low) for one, _ in known]  # type: ignore[operator]
+    ranges = [(one.low, m, one.high) for one, m in zip(found, measured, strict=True)]
+    known = [(low, m, high) for low, m, high in ranges if low is not None and high is not None]
+    inside = [low <= m <= high for low, m, high in known]
+    widths = [(high - low) / (high + low) for low, _, high in known]
     return Row(
         quantity=quantity,
         split=split,
