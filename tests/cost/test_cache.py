@@ -71,11 +71,12 @@ def test_other_weights_formats_and_clocks_are_other_designs(counted, model):
 def test_a_damaged_entry_is_computed_again(counted, model, damage, caplog):
     first = estimate(model)
     (path,) = entries()
+    whole = path.read_text()
     path.write_bytes(damage)
     _cache.forget()
     assert estimate(model) == first and len(counted) == 2
     assert f"the estimate kept in {path} is damaged; it is computed again" in caplog.text
-    assert json.loads(path.read_text())["estimate"] == first.model_dump(mode="json")
+    assert path.read_text() == whole
 
 
 def test_a_changed_number_is_noticed(counted, model):
@@ -95,3 +96,25 @@ def test_a_disk_that_takes_nothing_costs_no_estimate(counted, model, monkeypatch
     monkeypatch.setattr(_cache.atomic, "write_json", full)
     assert estimate(model)["lut"].value >= 0 and len(counted) == 1
     assert "No space left on device); set WEFT_CACHE to a directory with room" in caplog.text
+
+
+def test_the_interval_is_that_of_todays_corpus_and_not_kept(counted, model, monkeypatch):
+    from weft.cost import learned
+
+    first = estimate(model)["lut"]
+    (path,) = entries()
+    kept = json.loads(path.read_text())["estimate"]["quantities"]
+    assert all(one["low"] is None for one in kept.values()) and first.low < first.high
+    shipped = learned.load()
+    wider = shipped.model_dump()
+    wider["quantities"]["lut"]["count"]["errors"] = [3.0 * e for e in wider["quantities"]["lut"]["count"]["errors"]]
+    monkeypatch.setattr(learned, "load", lambda: learned.Learned.model_validate(wider))
+    again = estimate(model)["lut"]
+    assert len(counted) == 1 and again.value == first.value and again.high > first.high
+
+
+def test_cost_models_that_are_asked_together_trace_the_model_once(counted, model):
+    design = CostInput(model)
+    for name in ("adder_graph", "learned"):
+        find(name).estimate([design], Target(clock_period_ns=4.0))
+    assert len(counted) == 1

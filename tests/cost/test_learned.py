@@ -7,6 +7,8 @@ import json
 import pytest
 
 from tests.firmware.models import PART, mlp, randomised
+from weft.adder_graph import AdderGraph
+from weft.config.firmware import RtlConfig
 from weft.cost import CostInput, FixedTarget, LearnedCost, find, names, providing
 from weft.cost.learned import SHIPPED, load
 from weft.errors import ConfigError, UnsupportedError
@@ -66,6 +68,33 @@ def test_a_quantity_that_is_not_enabled_is_not_given(tmp_path):
     none = altered(tmp_path, lambda data: [q.update(enabled=False) for q in data["quantities"].values()])
     load.cache_clear()
     assert none.provides == () and "it beats the other cost models nowhere" in none.supports(CostInput())
+
+
+@pytest.mark.parametrize(
+    ("rtl", "what"),
+    [({"pipeline": False}, "has no register stages"), ({"ternary_adders": True}, "has adders of three operands")],
+)
+def test_what_no_design_of_the_corpus_is_has_no_interval_and_is_refused(rtl, what):
+    graph = AdderGraph.from_model(randomised(mlp(4, (8, 3))), RtlConfig(**rtl))
+    counted = find("adder_graph").estimate([CostInput(graph=graph)], TARGET)[0]
+    assert counted["lut"].value > 0 and counted["lut"].low is None and counted["ff"].low is None
+    assert f"it {what}, and no design of its corpus has that; take" in LearnedCost().supports(CostInput(graph=graph))
+    with pytest.raises(UnsupportedError, match=rf"cannot estimate this design: it {what}"):
+        LearnedCost().estimate([CostInput(graph=graph)], TARGET)
+
+
+def test_too_few_designs_are_no_interval(tmp_path, monkeypatch):
+    def few(data):
+        for one in data["quantities"].values():
+            for spread in (one["spread"], one["count"]):
+                spread.update(estimates=spread["estimates"][:3], errors=spread["errors"][:3])
+
+    model, design = altered(tmp_path, few), CostInput(randomised(mlp(4, (3,))))
+    found = model.estimate([design], TARGET)[0]["lut"]
+    assert found.value > 0 and found.low is None and found.high is None and found.reason is None
+    monkeypatch.setattr("weft.cost.learned.load", lambda: model.fitted)
+    counted = find("adder_graph").estimate([design], TARGET)[0]["lut"]
+    assert counted.low is None and counted.reason == f"no interval: {load().designs} designs are too few"
 
 
 def test_another_compiler_is_noted(tmp_path):

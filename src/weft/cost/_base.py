@@ -23,7 +23,7 @@ class CostInput:
 
     Attributes:
         model: A finalised Keras model; None if only the graph is at hand.
-        graph: Its adder graph, if it has been traced already; a model that needs it traces it otherwise.
+        graph: Its adder graph, if it is at hand.
     """
 
     model: Any = None
@@ -35,6 +35,13 @@ class CostInput:
         if self.model is None:
             return "it needs the Keras model, and only an adder graph was given"
         return objection(self.model)
+
+    @cached_property
+    def traced(self) -> AdderGraph:
+        """The adder graph: the one given, or that of the model, traced once for all cost models."""
+        from weft.adder_graph import AdderGraph
+
+        return self.graph or AdderGraph.from_model(self.model)
 
     @cached_property
     def products(self) -> list[Product]:

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 
 from weft.cost import _cache
 from weft.cost._base import CostInput, Target, register, require
+from weft.cost.readout import unlike
 from weft.types import Estimate, Quantity
 
 TABLE_EXCESS = 2.6
@@ -42,22 +43,32 @@ class AdderGraphCost:
         require(self, design)
         clock = target.clock_period_ns
         if design.graph is not None:
-            return _of(design, clock)
-        return _cache.kept(_cache.digest(design.model, SOURCE, _VERSION, clock), lambda: _of(design, clock))
+            counted = _counted(design, clock)
+        else:
+            key = _cache.digest(design.model, SOURCE, _VERSION, clock)
+            counted = _cache.kept(key, lambda: _counted(design, clock))
+        found = dict(counted.quantities)
+        tables = float(found.pop(_TABLES).value or 0)
+        if design.graph is None or unlike(design.graph) is None:
+            found |= {"lut": _ranged("lut", found["lut"], tables), "ff": _ranged("ff", found["ff"], 0.0)}
+        return Estimate(quantities=found, notes=counted.notes)
 
 
-_VERSION = 2
+_TABLES = "table_lut"
+"""The part of the LUT that is tables and products of variables."""
+
+_VERSION = 3
 """Counts up when `weft.adder_graph` gives other numbers for the same network."""
 
 
-def _of(design: CostInput, clock_period_ns: float) -> Estimate:
-    from weft.adder_graph import AdderGraph
-
-    graph = design.graph or AdderGraph.from_model(design.model)
-    notes = ("no output depends on any input",) if graph.is_constant else ()
+def _counted(design: CostInput, clock_period_ns: float) -> Estimate:
+    """Return the compiler's counts; their intervals are no part of what is kept, a new corpus has others."""
+    graph = design.traced
     found = graph.cost(clock_period_ns)
-    tables = {"lut": graph.table_lut, "ff": 0.0}
-    return Estimate(quantities=found | {name: _ranged(name, found[name], tables[name]) for name in tables}, notes=notes)
+    notes = ("no output depends on any input",) if graph.is_constant else ()
+    return Estimate(
+        quantities=found | {_TABLES: found["lut"].model_copy(update={"value": graph.table_lut})}, notes=notes
+    )
 
 
 def _ranged(name: str, quantity: Quantity, tables: float) -> Quantity:
@@ -69,7 +80,9 @@ def _ranged(name: str, quantity: Quantity, tables: float) -> Quantity:
     low = high = additions
     if additions > 0:
         found = shipped.quantities[name].count.calibration.range(additions)
-        low, high = min(low, found.low or low), max(high, found.high or high)
+        if found.low is None or found.high is None:
+            return quantity.model_copy(update={"reason": f"no interval: {shipped.designs} designs are too few"})
+        low, high = min(low, found.low), max(high, found.high)
     reason = f"90 % interval, from the synthesis of {shipped.designs} designs ({shipped.tools['synthesis']})"
     if tables:
         low, high = low + tables / TABLE_EXCESS, high + tables

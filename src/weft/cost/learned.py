@@ -21,8 +21,8 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from weft.cost import _cache
 from weft.cost._base import CostInput, Target, register, require
-from weft.cost.calibration import Calibration
-from weft.cost.readout import FEATURES, MOST_TABLES, features, tables, vector
+from weft.cost.calibration import Calibration, Range
+from weft.cost.readout import FEATURES, MOST_TABLES, features, tables, unlike, vector
 from weft.errors import ConfigError, UnsupportedError
 from weft.types import Estimate, Quantity
 
@@ -150,8 +150,8 @@ class Learned(BaseModel):
 
 def place(counted: np.ndarray) -> np.ndarray:
     """Return where a design lies: the logarithm of its size, and what share of it each kind of operation is."""
-    operations = counted[2:]
-    return np.array([np.log1p(counted[0]), *(operations / max(operations.sum(), 1.0))])
+    size, operations = counted[FEATURES.index("solver")], counted[FEATURES.index("input") :]
+    return np.array([np.log1p(size), *(operations / max(operations.sum(), 1.0))])
 
 
 @lru_cache(maxsize=4)
@@ -202,6 +202,9 @@ class LearnedCost:
 
         if not self.provides:
             return "on its corpus it beats the other cost models nowhere; see `weft surrogate validate`"
+        strange = design.graph and unlike(design.graph)
+        if strange:
+            return f"{strange}, and no design of its corpus has that; take adder_graph"
         return AdderGraphCost().supports(design)
 
     def estimate(self, designs: Sequence[CostInput], target: Target) -> list[Estimate]:
@@ -237,15 +240,16 @@ class LearnedCost:
     def _quantity(self, name: str, counted: np.ndarray) -> Quantity:
         fitted = self.fitted.quantities[name]
         value = fitted.predict(counted)
-        found = fitted.spread.calibration.range(value) if value > 0 else None
+        found = fitted.spread.calibration.range(value) if value > 0 else Range(value, None, None)
+        known = found.low is not None
         return Quantity(
             value=value,
             unit="count",
             stage="predicted",
             source=f"additive readout fitted to {self.fitted.designs} designs, {self.fitted.tools['synthesis']}",
-            low=None if found is None else found.low,
-            high=None if found is None else found.high,
-            reason="90 % interval, by split conformal prediction among designs of like size",
+            low=found.low,
+            high=found.high,
+            reason="90 % interval, by split conformal prediction among designs of like size" if known else None,
         )
 
 
@@ -261,10 +265,9 @@ def _source() -> str:
 
 def _counted(design: CostInput, clock_period_ns: float) -> dict[str, float]:
     """Return the features of a design; they are kept as the compiler's counts are."""
-    from weft.adder_graph import AdderGraph
 
     def count() -> Estimate:
-        found = features(design.graph or AdderGraph.from_model(design.model), clock_period_ns)
+        found = features(design.traced, clock_period_ns)
         return Estimate(
             quantities={
                 name: Quantity(value=value, unit="count", stage="solver", source=_source())

@@ -70,6 +70,15 @@ def features(graph: AdderGraph, clock_period_ns: float) -> dict[str, float]:
     return found
 
 
+def unlike(graph: AdderGraph) -> str | None:
+    """Return what a graph has and no design of our corpus, so that their synthesis says nothing of it; else None."""
+    if not graph.rtl.pipeline:
+        return "it has no register stages"
+    if graph.rtl.ternary_adders:
+        return "it has adders of three operands"
+    return None
+
+
 def tables(counted: Mapping[str, float]) -> float:
     """Return how much of a design is tables and products of variables, relative to the compiler's count of its LUT."""
     return (counted["table"] + counted["multiply"]) / max(counted["solver"], 1.0)
