@@ -14,7 +14,8 @@ SOURCE = Path(__file__).parents[1] / "src" / "weft"
 LEVELS = [
     {"_backend", "errors", "types", "atomic", "objectives", "section"},
     {"ops", "lock", "_tracing"},
-    {"prune"},
+    {"prune", "choice"},
+    {"blocks"},
     {"config"},
     {"data", "adder_graph"},
     {"quantize"},

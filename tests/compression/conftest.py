@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 from tests.conftest import blobs
+from weft.blocks import MlpGenes
 from weft.compression.training import Material
 from weft.data import Dataset, Provenance, Split
 from weft.space.architecture import Architecture, FloatNumbers
-from weft.space.blocks import MlpGenes
 from weft.space.model import Weights, build, export_weights
 
 FLOAT = Architecture(input_shape=(6,), n_outputs=3, blocks=(MlpGenes(units=(8,)),), numbers=FloatNumbers())

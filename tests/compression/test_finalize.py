@@ -17,6 +17,7 @@ from keras import layers as L
 from tests.compression.conftest import FLOAT
 from tests.conftest import blobs
 from tests.quantize.networks import outputs, randomized, rows, vision, volumes
+from weft.blocks import MlpGenes
 from weft.compression.api import fit
 from weft.compression.finalize import assign, finalize, variables_of
 from weft.config.numbers import FixedNumbers, HgqNumbers, LayerSettings, QuantizerSettings
@@ -32,7 +33,6 @@ from weft.quantize.observe import observe
 from weft.quantize.plain import plain_path
 from weft.quantize.pruned import FINETUNE, TRAIN, Masked
 from weft.space.architecture import Architecture
-from weft.space.blocks import MlpGenes
 from weft.space.model import build
 from weft.train.engine import use_compilation_cache
 

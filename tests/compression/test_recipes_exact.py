@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 
 from weft.adder_graph import AdderGraph
+from weft.blocks import MlpGenes
 from weft.compression.finalized import Finalized
 from weft.compression.recipe import compress
 from weft.config import Experiment
 from weft.config.compress import BASE_RECIPES, recipes
 from weft.firmware import Simulator, emit, verify
 from weft.space.architecture import Architecture, FloatNumbers
-from weft.space.blocks import MlpGenes
 from weft.space.model import build, export_weights
 from weft.train.engine import use_compilation_cache
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from weft.blocks.mlp import MlpGenes
 from weft.cost import sampled_costs, sampled_model
 from weft.errors import ConfigError
 from weft.quantize.kernels import kernels
 from weft.space.architecture import Architecture
-from weft.space.blocks.mlp import MlpGenes
 
 
 @pytest.fixture(scope="module")

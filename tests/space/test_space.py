@@ -10,10 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.conftest import blobs
+from weft.blocks import MlpGenes
 from weft.config import Experiment
 from weft.errors import ConfigError, ShapeError
 from weft.space.architecture import Architecture, FixedNumbers, FloatNumbers, HgqNumbers, parse
-from weft.space.blocks import MlpGenes
 from weft.space.model import build, export_weights, import_weights
 from weft.space.sampling import Space
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from weft.blocks import MlpGenes
 from weft.space.architecture import Architecture, FloatNumbers, HgqNumbers
-from weft.space.blocks import MlpGenes
 from weft.space.model import build
 from weft.train.engine import Engine
 from weft.train.losses import l1_penalty, loss_for

@@ -124,7 +124,12 @@ class Training:
 
 
 def prepare(
-    model: keras.Model, material: Material, config: TrainingConfig, learning_rate: float, l1: float = 0.0
+    model: keras.Model,
+    material: Material,
+    config: TrainingConfig,
+    learning_rate: float,
+    l1: float = 0.0,
+    weight_decay: float | None = None,
 ) -> Training:
     """Return everything that training a model by `config` needs.
 
@@ -134,6 +139,7 @@ def prepare(
         config: A section that trains (`search`, or a recipe).
         learning_rate: What the optimizer is made with; the plan's controls change it.
         l1: Factor of the L1 penalty on all kernels.
+        weight_decay: Share of each kernel that a step of rate 1 takes off, where the section says nothing of it.
 
     Raises:
         ConfigError: The loss or the metric does not fit the task, or a layer of the distillation does not exist.
@@ -148,7 +154,7 @@ def prepare(
         made = None if material.teacher is None else material.teacher()
         given = distil(model, made, train.x, y, config.distil, task)
         trained, y, loss = given.model, given.targets, given.loss
-    engine = Engine(trained, optimizer_of(config, learning_rate), loss, l1_penalty(l1))
+    engine = Engine(trained, optimizer_of(config, learning_rate, weight_decay), loss, l1_penalty(l1))
     return Training(
         model=model,
         engine=engine,
@@ -159,12 +165,18 @@ def prepare(
     )
 
 
-def optimizer_of(config: TrainingConfig, learning_rate: float) -> keras.optimizers.Optimizer:
-    """Return the optimizer of a section that trains; Adam where it is none of a recipe."""
+def optimizer_of(
+    config: TrainingConfig, learning_rate: float, weight_decay: float | None = None
+) -> keras.optimizers.Optimizer:
+    """Return the optimizer of a section that trains; Adam, with weight decay or without, if it is none of a recipe."""
     import keras
 
     if not isinstance(config, RecipeConfig):
-        return keras.optimizers.Adam(learning_rate)
+        if weight_decay is None:
+            return keras.optimizers.Adam(learning_rate)
+        from weft.compression.decay import PNormAdam
+
+        return PNormAdam(learning_rate, p=2, decay=weight_decay / 2)
     momentum = {} if config.optimizer.name == "adam" else {"momentum": config.optimizer.momentum}
     if config.weight_decay is None:
         kind = keras.optimizers.Adam if config.optimizer.name == "adam" else keras.optimizers.SGD

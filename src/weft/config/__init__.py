@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from weft.config.choice import Categorical, Choice, Range, one_of
+from weft.choice import Categorical, Choice, Range, one_of
 from weft.config.compress import (
     BetaRamp,
     BudgetCompression,

@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, model_validator
 
+from weft.blocks import options
 from weft.config.compress import CompressConfig, HgqCompression
 from weft.config.constraint import parse_constraints
 from weft.config.cost import CostConfig
@@ -63,6 +64,7 @@ class Experiment(Section):
                 *self._latency_problems(),
                 *self._baseline_problems(),
                 *self._calibration_problems(),
+                *self._hls_problems(),
             ]
         )
         if self.tune is not None:
@@ -135,6 +137,19 @@ class Experiment(Section):
                 )
             )
         return found
+
+    def _hls_problems(self) -> Found:
+        if self.firmware.hls is None:
+            return []
+        return [
+            (
+                ("space", "blocks", i),
+                f"'{block.type}' cannot become HLS: {block.no_hls}; leave firmware.hls out, or take another block",
+            )
+            for i, slot in enumerate(self.space.blocks)
+            for block in options(slot)
+            if block.no_hls is not None
+        ]
 
     def _baseline_problems(self) -> Found:
         mode = self.space.quantization.mode

@@ -6,8 +6,9 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
+from weft.blocks import Activation, AnyGenes, Normalization
 from weft.config.constraint import Constraints, ObjectiveName
-from weft.config.space import Activation, Bits, Count, Normalization
+from weft.config.space import Bits, Count
 from weft.config.training import TrainingConfig
 from weft.objectives import METRICS
 from weft.section import Found, Section, refuse
@@ -16,7 +17,12 @@ from weft.section import Found, Section, refuse
 class BaselineConfig(Section):
     """A network that the search evaluates first, to compare with; it may lie outside the space."""
 
-    units: list[Count] = Field(min_length=1, description="Neurons of each hidden layer, from the first.")
+    units: list[Count] | None = Field(
+        default=None, min_length=1, description="Neurons of each hidden layer of an mlp, from the first."
+    )
+    blocks: list[AnyGenes] | None = Field(
+        default=None, min_length=1, description="Or the blocks of any network, each with one value for every choice."
+    )
     activation: Activation = Field(default="relu", description="Activation after each hidden layer.")
     normalization: Normalization = Field(default="none", description="Normalisation before the activation.")
     dropout: float = Field(default=0.0, ge=0, lt=1, description="Share of activations dropped in training, in [0, 1).")
@@ -28,6 +34,15 @@ class BaselineConfig(Section):
     total_bits: Bits | None = Field(
         default=None, description="Width of each number, in bits (mode fixed); null: from the space."
     )
+
+    @model_validator(mode="after")
+    def _is_one_network(self) -> BaselineConfig:
+        if (self.units is None) == (self.blocks is None):
+            refuse([((), "needs units, for an mlp, or blocks, and not both")])
+        mine = {"activation", "normalization", "dropout", "l1"} & self.model_fields_set
+        if self.blocks is not None and mine:
+            refuse([((name,), "belongs into blocks here, to the block that has it") for name in sorted(mine)])
+        return self
 
 
 class CalibrateConfig(Section):

@@ -18,7 +18,7 @@ from typing import Any, Literal, cast
 
 from pydantic import BaseModel, Field, ValidationError, model_validator
 
-from weft.config.choice import Categorical, Choice, Range
+from weft.choice import Categorical, Choice, Range
 from weft.config.constraint import Constraints, ObjectiveName
 from weft.config.explain import explain
 from weft.config.overrides import NoSuchPart, put

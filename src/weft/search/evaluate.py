@@ -19,7 +19,7 @@ from weft.search.job import Job, Result
 if TYPE_CHECKING:
     import keras
 
-    from weft.config import Experiment
+    from weft.config import Experiment, SearchConfig
     from weft.data import Dataset
     from weft.space.architecture import Architecture
 
@@ -59,11 +59,12 @@ def _evaluate(job: Job, experiment: Experiment, dataset: Dataset, architecture: 
     from weft.train.metrics import evaluate as measure
     from weft.train.track import KeepBest
 
-    config = experiment.search
+    config = as_drawn(experiment.search, architecture)
     splits = dataset.folds(job.n_folds, experiment.data.seed)[job.fold]
     material = Material.of(dataset, experiment.data).fold(splits)
     model = build(architecture, job.seed)
-    training = prepare(model, material, config, architecture.learning_rate, architecture.l1)
+    training = prepare(model, material, config, architecture.learning_rate, architecture.l1,
+                       architecture.weight_decay)  # fmt: skip
     controls = {"learning_rate": rate(config, architecture.learning_rate, job.epochs)}
     best = KeepBest(training.metric)
     state, _ = training.fit(
@@ -87,6 +88,16 @@ def _evaluate(job: Job, experiment: Experiment, dataset: Dataset, architecture: 
         compile_seconds=training.engine.compile_seconds,
         weights=str(weights),
     )
+
+
+def as_drawn(config: SearchConfig, architecture: Architecture) -> SearchConfig:
+    """Return the section with what the search chose of the training itself."""
+    chosen: dict[str, Any] = {}
+    if architecture.batch_size is not None:
+        chosen["batch_size"] = architecture.batch_size
+    if architecture.schedule is not None:
+        chosen["schedule"] = {"name": architecture.schedule}
+    return type(config).model_validate({**config.model_dump(), **chosen}) if chosen else config
 
 
 def _synthesise(job: Job, experiment: Experiment, dataset: Dataset, architecture: Architecture, start: float) -> Result:

@@ -4,23 +4,23 @@ from __future__ import annotations
 
 import hashlib
 import json
+from math import prod
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from weft.blocks import AnyGenes
 from weft.config.numbers import FixedNumbers, FloatNumbers, HgqNumbers, Numbers
-from weft.space.blocks import BlockGenes
+from weft.config.space import ScheduleName
 
-__all__ = ["Architecture", "FixedNumbers", "FloatNumbers", "Genes", "HgqNumbers", "Numbers", "parse"]
-
-
-class Genes(BaseModel):
-    """Base of everything a genotype holds."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
+__all__ = ["Architecture", "FixedNumbers", "FloatNumbers", "HgqNumbers", "Numbers", "parse"]
 
 
-class Architecture(Genes):
+def _is_none(value: Any) -> bool:
+    return value is None
+
+
+class Architecture(BaseModel):
     """A network and how it is trained.
 
     Attributes:
@@ -29,13 +29,21 @@ class Architecture(Genes):
         blocks: The blocks between input and output layer.
         numbers: How weights and activations are represented.
         learning_rate: Peak of the learning-rate schedule.
+        weight_decay: Share of each weight that is taken off in a step of rate 1; None for none.
+        batch_size: Rows of one training step; None for that of the section that trains.
+        schedule: How the learning rate changes; None for that of the section that trains.
     """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
 
     input_shape: tuple[int, ...]
     n_outputs: int = Field(ge=1)
-    blocks: tuple[BlockGenes, ...]
+    blocks: tuple[AnyGenes, ...]
     numbers: Numbers = HgqNumbers()
     learning_rate: float = Field(default=1e-3, gt=0)
+    weight_decay: float | None = Field(default=None, gt=0, exclude_if=_is_none)  # networks without keep their keys
+    batch_size: int | None = Field(default=None, ge=1, exclude_if=_is_none)
+    schedule: ScheduleName | None = Field(default=None, exclude_if=_is_none)
 
     @property
     def key(self) -> str:
@@ -46,7 +54,7 @@ class Architecture(Genes):
     @property
     def l1(self) -> float:
         """Factor of the L1 penalty on all kernels: the largest that a block asks for."""
-        return max((block.l1 for block in self.blocks), default=0.0)
+        return max((getattr(block, "l1", 0.0) for block in self.blocks), default=0.0)
 
     def with_numbers(self, numbers: FloatNumbers | FixedNumbers | HgqNumbers) -> Architecture:
         """Return the same network in another number representation."""
@@ -54,16 +62,11 @@ class Architecture(Genes):
 
     def describe(self) -> str:
         """Return a short text such as `16-64-32-32-5 relu, hgq`."""
-        sizes = [str(size) for size in (_product(self.input_shape), *(u for b in self.blocks for u in b.sizes))]
-        words = [word for block in self.blocks for word in block.words]
-        return f"{'-'.join([*sizes, str(self.n_outputs)])} {' '.join(dict.fromkeys(words))}, {self.numbers.mode}"
-
-
-def _product(shape: tuple[int, ...]) -> int:
-    result = 1
-    for size in shape:
-        result *= size
-    return result
+        flattened = self.blocks and self.blocks[0].type == "mlp"
+        given = str(prod(self.input_shape)) if flattened else "x".join(map(str, self.input_shape))
+        parts = [given, *(block.text for block in self.blocks), str(self.n_outputs)]
+        words = dict.fromkeys(word for block in self.blocks for word in block.words)
+        return f"{' '.join(['-'.join(parts), *words])}, {self.numbers.mode}"
 
 
 def parse(genotype: dict[str, Any]) -> Architecture:

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from weft.blocks._layers import dense, flatten
 from weft.config.numbers import FloatNumbers
 from weft.errors import ShapeError
-from weft.space.blocks import BLOCKS
-from weft.space.layers import dense, flatten
 
 if TYPE_CHECKING:
     import keras
@@ -42,7 +42,7 @@ def build(architecture: Architecture, seed: int = 0, method: Method | None = Non
     inputs = keras.Input(architecture.input_shape, name="features")
     x = inputs
     for i, genes in enumerate(architecture.blocks):
-        x = BLOCKS[genes.type].build(genes, x, f"block{i}")
+        x = genes.build(x, f"block{i}")
     x = flatten(x, f"{OUTPUT_NAME}_flatten")
     outputs = dense(x, architecture.n_outputs, "none", "none", OUTPUT_NAME)
     model = keras.Model(inputs, outputs, name="weft")
@@ -54,7 +54,7 @@ def build(architecture: Architecture, seed: int = 0, method: Method | None = Non
 
 
 def export_weights(model: keras.Model) -> Weights:
-    """Return the float weights of all dense layers, independent of the number representation.
+    """Return the float weights of all layers, independent of the number representation.
 
     The role `variance` includes the epsilon of the layer it comes from, which differs between Keras' batch
     normalisation and HGQ2's fused layer.
@@ -73,6 +73,8 @@ def import_weights(model: keras.Model, weights: Mapping[str, np.ndarray]) -> Non
         if name not in weights:
             raise ShapeError(f"no weight for '{name}' among those given ({', '.join(sorted(weights))})")
         value = weights[name]
+        if value.size == variable.value.size and value.squeeze().shape == np.squeeze(variable.value).shape:
+            value = value.reshape(variable.shape)  # a depthwise kernel has its axis of length 1 elsewhere in HGQ2
         if value.shape != tuple(variable.shape):
             raise ShapeError(f"weight '{name}' has shape {value.shape}, the model wants {tuple(variable.shape)}")
         variable.assign(value - _epsilon(model, name) if name.endswith("/variance") else value)
@@ -86,21 +88,31 @@ def _epsilon(model: keras.Model, name: str) -> float:
     return plain[0].epsilon if plain else keras.backend.epsilon()
 
 
+_ROLES = {"beta": "bias", "moving_mean": "mean", "moving_variance": "variance", "bn_gamma": "gamma"}
+"""What the variables of a batch normalisation are called here, on its own or fused into the layer before."""
+
+_WEIGHTS = ("kernel", "recurrent_kernel", "bias", "gamma", *_ROLES)
+
+
 def _roles(model: keras.Model) -> dict[str, keras.Variable]:
-    import hgq.layers as hgq
+    """Return the weights of a model by role: the layer's name and what Keras calls them inside."""
     import keras
 
     roles: dict[str, keras.Variable] = {}
     for layer in model.layers:
-        name = layer.name.removesuffix("_bn")
-        if isinstance(layer, hgq.QEinsumDenseBatchnorm):
-            roles |= {f"{name}/kernel": layer._kernel, f"{name}/bias": layer.bias, f"{name}/gamma": layer.bn_gamma}
-            roles |= {f"{name}/mean": layer.moving_mean, f"{name}/variance": layer.moving_variance}
-        elif isinstance(layer, keras.layers.BatchNormalization):
-            roles |= {f"{name}/bias": layer.beta, f"{name}/gamma": layer.gamma}
-            roles |= {f"{name}/mean": layer.moving_mean, f"{name}/variance": layer.moving_variance}
-        elif isinstance(layer, keras.layers.Dense):
-            roles[f"{name}/kernel"] = layer._kernel
-            if layer.use_bias:
-                roles[f"{name}/bias"] = layer.bias
+        normalizes = isinstance(layer, keras.layers.BatchNormalization)
+        name = layer.name.removesuffix("_bn") if normalizes else layer.name
+        for variable in layer.variables:
+            *inside, last = variable.path.removeprefix(f"{layer.name}/").split("/")
+            learns_widths = any("quantizer" in part for part in inside) or (last == "beta" and not normalizes)
+            if last in _WEIGHTS and not learns_widths:
+                role = "/".join([name, *map(_place, inside), _ROLES.get(last, last)])
+                while role in roles:  # the second of several parts that Keras only tells apart by a counter
+                    role += "+"
+                roles[role] = variable
     return roles
+
+
+def _place(part: str) -> str:
+    """Return the name of a part of a layer, without what differs between HGQ2's and Keras', or from model to model."""
+    return re.sub(r"_\d+$", "", part.removeprefix("q") if part.endswith("_cell") else part)

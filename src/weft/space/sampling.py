@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import itertools
+import math
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from weft.config import BaselineConfig, Categorical, Choice, QuantizationSpace, SpaceConfig
+from weft.blocks import RANKS, Block, Chooser, MlpGenes, Shape, options
+from weft.choice import Categorical, Choice, one_of
+from weft.config import BaselineConfig, QuantizationSpace, SpaceConfig
 from weft.errors import ConfigError
 from weft.space.architecture import Architecture, FixedNumbers, FloatNumbers, HgqNumbers, parse
-from weft.space.blocks import BLOCKS, MlpGenes
 
 if TYPE_CHECKING:
     import optuna
 
-Chooser = Callable[[str, Choice], Any]
-"""Takes a parameter's name and its choice, returns the value taken."""
+MOST_ORDERS = 4096
+"""So many sequences of types of blocks are told apart."""
+
+Order = tuple[Block, ...]
+"""The block of each place."""
 
 
 class Space:
@@ -24,14 +30,18 @@ class Space:
         config: The `space` section.
         input_shape: Shape of one input row.
         n_outputs: Number of logits.
+
+    Raises:
+        ConfigError: No sequence of blocks suits the rows, or there are more than `MOST_ORDERS`.
     """
 
     def __init__(self, config: SpaceConfig, input_shape: tuple[int, ...], n_outputs: int) -> None:
         self.config, self.input_shape, self.n_outputs = config, input_shape, n_outputs
+        self.orders = _legal_orders([options(slot) for slot in config.blocks], input_shape)
 
     def sample(self, trial: optuna.Trial) -> dict[str, Any]:
         """Return a genotype (JSON) chosen by an Optuna trial."""
-        return self._architecture(lambda name, choice: suggest(trial, name, choice)).model_dump(mode="json")
+        return self._drawn(lambda name, choice: suggest(trial, name, choice))
 
     def params_of(self, genotype: Mapping[str, Any]) -> dict[str, Any]:
         """Return the parameters by which a sampler arrives at a genotype, for enqueueing it.
@@ -42,79 +52,133 @@ class Space:
             ConfigError: The genotype lies outside the space; the message names the parameter.
         """
         architecture = parse(dict(genotype))
-        chosen: dict[str, Any] = {}
-        if len(architecture.blocks) != len(self.config.blocks):
-            raise ConfigError(
-                f"a baseline has {len(architecture.blocks)} blocks, the space has {len(self.config.blocks)}"
-            )
-        for i, (block, genes) in enumerate(zip(self.config.blocks, architecture.blocks, strict=True)):
-            mine = BLOCKS[block.type].params(block, genes)
-            chosen |= {f"block{i}.{name}": value for name, value in mine.items()}
-        chosen["learning_rate"] = architecture.learning_rate
-        numbers = architecture.numbers
-        if isinstance(numbers, HgqNumbers):
-            chosen["beta"] = numbers.beta
-        elif isinstance(numbers, FixedNumbers):
-            chosen["total_bits"] = numbers.total_bits
+        order = self._order_of(architecture)
+        wanted = {"learning_rate": architecture.learning_rate, "weight_decay": architecture.weight_decay or 0.0}
+        wanted |= {"batch_size": architecture.batch_size, "schedule": architecture.schedule}
+        wanted |= architecture.numbers.model_dump(exclude={"mode"})
+        if len(self.orders) > 1:
+            wanted["blocks"] = order
+        blocks = iter(architecture.blocks)
+        for i, block in enumerate(self.orders[order]):
+            if block.type != "skip":
+                mine = block.params(next(blocks))
+                wanted |= {f"{self._prefix(i, block)}{name}": value for name, value in mine.items()}
         asked: dict[str, Choice] = {}
 
-        def record(name: str, choice: Choice) -> Any:
+        def take(name: str, choice: Choice) -> Any:
             asked[name] = choice
-            return chosen.get(name, choice.bounds[0])
+            if name in wanted and _allows(choice, wanted[name]):
+                return wanted[name]
+            return choice.bounds[name in wanted]  # what is not in the space was too large for the rows, or lies outside
 
-        self._architecture(record)
-        for name, value in chosen.items():
-            if name not in asked or not _allows(asked[name], value):
-                allowed = _describe(asked[name]) if name in asked else "no such parameter"
-                raise ConfigError(
-                    f"baseline {architecture.describe()}: {name} = {value!r} lies outside the space ({allowed}); "
-                    "widen the space, or change the baseline"
-                )
-        return {name: chosen.get(name, choice.bounds[0]) for name, choice in asked.items() if not choice.fixed}
+        drawn = self._drawn(take)
+        strange = [name for name, choice in asked.items() if name in wanted and not _allows(choice, wanted[name])]
+        if self.key(drawn) != architecture.key:
+            name, allowed = next(((name, _describe(asked[name])) for name in strange), ("", ""))
+            what = f"{name} = {wanted[name]!r} lies outside the space ({allowed})" if name else "the space lacks it"
+            raise ConfigError(f"baseline {architecture.describe()}: {what}; widen the space, or change the baseline")
+        return {name: take(name, choice) for name, choice in asked.items() if not choice.fixed}
 
     def baselines(self, configs: Sequence[BaselineConfig]) -> list[dict[str, Any]]:
         """Return the genotypes of the baselines of an experiment, in the numbers of this space."""
-        numbers = self.config.quantization
-        genotypes = []
-        for one in configs:
-            genes = MlpGenes(
-                units=tuple(one.units),
-                activation=one.activation,
-                normalization=one.normalization,
-                dropout=one.dropout,
-                l1=one.l1,
-            )
-
-            def value(name: str, choice: Choice, one: BaselineConfig = one) -> Any:
-                return choice.bounds[0] if getattr(one, name) is None else getattr(one, name)
-
-            genotypes.append(
-                Architecture(
-                    input_shape=self.input_shape,
-                    n_outputs=self.n_outputs,
-                    blocks=(genes,),
-                    numbers=_numbers(numbers, value),
-                    learning_rate=one.learning_rate,
-                ).model_dump(mode="json")
-            )
-        return genotypes
+        return [self._baseline(one).model_dump(mode="json") for one in configs]
 
     def key(self, genotype: Mapping[str, Any]) -> str:
         """Return the digest by which equal genotypes are recognised."""
         return parse(dict(genotype)).key
 
-    def _architecture(self, choose: Chooser) -> Architecture:
-        blocks = tuple(
-            BLOCKS[block.type].sample(block, lambda name, choice, i=i: choose(f"block{i}.{name}", choice))
-            for i, block in enumerate(self.config.blocks)
-        )
+    def _baseline(self, config: BaselineConfig) -> Architecture:
+        blocks = config.blocks
+        if blocks is None:
+            shared = ("activation", "normalization", "dropout", "l1")
+            blocks = [MlpGenes(units=tuple(config.units or ()), **{name: getattr(config, name) for name in shared})]
+        given = {"beta": config.beta, "total_bits": config.total_bits}
+
+        def value(name: str, choice: Choice) -> Any:
+            return choice.bounds[0] if given.get(name) is None else given[name]
+
         return Architecture(
             input_shape=self.input_shape,
             n_outputs=self.n_outputs,
-            blocks=blocks,
-            numbers=_numbers(self.config.quantization, choose),
-            learning_rate=choose("learning_rate", self.config.optimizer.learning_rate),
+            blocks=tuple(blocks),
+            numbers=_numbers(self.config.quantization, value),
+            learning_rate=config.learning_rate,
         )
+
+    def _drawn(self, choose: Chooser) -> dict[str, Any]:
+        """Return the genotype of values for all parameters: those of blocks that are not taken are asked for, too."""
+        taken = self.orders[choose("blocks", one_of(*self.orders))]
+        blocks, shape = [], self.input_shape
+        for i, slot in enumerate(self.config.blocks):
+            for block in options(slot):
+                prefix = self._prefix(i, block)
+                asked = block.ask(lambda name, choice, prefix=prefix: choose(prefix + name, choice))
+                if block is taken[i] and block.type != "skip":
+                    blocks.append(block.decide(asked, shape))
+                    shape = blocks[-1].output_shape(shape)
+        optimizer = self.config.optimizer
+        return Architecture(
+            input_shape=self.input_shape,
+            n_outputs=self.n_outputs,
+            blocks=tuple(blocks),
+            numbers=_numbers(self.config.quantization, choose),
+            learning_rate=choose("learning_rate", optimizer.learning_rate),
+            weight_decay=choose("weight_decay", optimizer.weight_decay) or None,
+            batch_size=None if optimizer.batch_size is None else choose("batch_size", optimizer.batch_size),
+            schedule=None if optimizer.schedule is None else choose("schedule", optimizer.schedule),
+        ).model_dump(mode="json")
+
+    def _prefix(self, i: int, block: Block) -> str:
+        """Return what the names of a block's parameters begin with."""
+        return f"block{i}." if len(options(self.config.blocks[i])) == 1 else f"block{i}.{block.type}."
+
+    def _order_of(self, architecture: Architecture) -> str:
+        types = [genes.type for genes in architecture.blocks]
+        for name, order in self.orders.items():
+            if [block.type for block in order if block.type != "skip"] == types:
+                return name
+        raise ConfigError(
+            f"baseline {architecture.describe()}: the space has no network of the blocks {', '.join(types)} (it has "
+            f"{_some(self.orders)}); widen the space, or change the baseline"
+        )
+
+
+def _legal_orders(slots: Sequence[Sequence[Block]], input_shape: Shape) -> dict[str, Order]:
+    """Return the sequences of blocks in which each can read what the one before gives, by a name for each."""
+    n_orders = math.prod(map(len, slots))
+    if n_orders > MOST_ORDERS:
+        raise ConfigError(
+            f"space.blocks has {n_orders:,} sequences of types, and {MOST_ORDERS:,} are the most; take away places, or "
+            "types from one_of"
+        )
+    legal, reasons = {}, {}
+    for order in itertools.product(*slots):
+        reason = _objection(order, input_shape)
+        if reason is None:
+            legal[" > ".join(block.type for block in order)] = order
+        else:
+            reasons[reason] = None
+    if not legal:
+        raise ConfigError(
+            f"space.blocks: no sequence of these blocks suits rows of shape {input_shape}: "
+            f"{'; '.join(list(reasons)[:3])}; a block reshape gives rows another shape"
+        )
+    return legal
+
+
+def _objection(order: Order, input_shape: Shape) -> str | None:
+    """Return why blocks cannot follow one another, or None; a shape is known until choices change it."""
+    shape: Shape | None = input_shape
+    rank = len(input_shape)
+    for i, block in enumerate(order):
+        if rank not in block.takes:
+            reads = " or ".join(RANKS[one] for one in block.takes)
+            return f"block {i}, {block.type}, reads {reads}, and gets {RANKS[rank]}"
+        reason = block.objection(shape) if shape is not None else block.blind
+        if reason is not None:
+            return f"block {i}, {block.type}, {reason}"
+        shape, rank = block.known_shape(shape), block.gives(rank)
+    return None
 
 
 def _numbers(config: QuantizationSpace, choose: Chooser) -> FloatNumbers | FixedNumbers | HgqNumbers:
@@ -122,14 +186,11 @@ def _numbers(config: QuantizationSpace, choose: Chooser) -> FloatNumbers | Fixed
         case "float":
             return FloatNumbers(cost_bits=config.cost_bits)
         case "fixed":
-            return FixedNumbers(
-                total_bits=choose("total_bits", config.total_bits),
-                integer_bits=config.integer_bits,
-                granularity=config.granularity,
-                io_bits=config.io_bits,
-            )
+            names = ("total_bits", "integer_bits", "granularity", "io_bits")
+            return FixedNumbers(**{name: choose(name, getattr(config, name)) for name in names})
         case "hgq":
-            return HgqNumbers(beta=choose("beta", config.beta), bits0=config.bits0)
+            names = ("beta", "bits0", "granularity")
+            return HgqNumbers(**{name: choose(name, getattr(config, name)) for name in names})
 
 
 def suggest(trial: optuna.Trial, name: str, choice: Choice) -> Any:
@@ -153,3 +214,7 @@ def _describe(choice: Choice) -> str:
     if isinstance(choice, Categorical):
         return f"one of {', '.join(map(str, choice.values))}"
     return f"{choice.low} to {choice.high}"
+
+
+def _some(names: Mapping[str, Any]) -> str:
+    return ", ".join(list(names)[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")

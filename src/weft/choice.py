@@ -29,9 +29,9 @@ class Categorical(Section, Generic[T]):
 
     @property
     def bounds(self) -> tuple[T, T]:
-        """The smallest and the largest value."""
-        values = cast(tuple[Any, ...], self.values)
-        return min(values), max(values)
+        """The smallest and the largest value, words after numbers."""
+        values = sorted(cast(tuple[Any, ...], self.values), key=lambda value: (isinstance(value, str), value))
+        return values[0], values[-1]
 
     @model_validator(mode="after")
     def _values_differ(self) -> Categorical[T]:

@@ -1,0 +1,102 @@
+"""Blocks, one file each: what may be chosen of a part of a network, and how it is built.
+
+A new type is a new module here with a `Block` and its `Genes`, or a block class that a package offers under the entry
+point `weft.blocks`.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import operator
+import pkgutil
+from collections.abc import Mapping
+from importlib.metadata import entry_points
+from typing import Annotated, Any
+
+from pydantic import BaseModel, BeforeValidator, Discriminator, Field, Tag, model_validator
+
+from weft.blocks._base import RANKS, Activation, Block, Chooser, Genes, Normalization, PerLayer, Shape
+from weft.blocks.mlp import MlpBlock, MlpGenes
+from weft.section import Section, refuse, with_default_tag
+
+__all__ = [
+    "BLOCKS",
+    "RANKS",
+    "Activation",
+    "AnyBlock",
+    "AnyGenes",
+    "Block",
+    "Chooser",
+    "Genes",
+    "MlpBlock",
+    "MlpGenes",
+    "Normalization",
+    "OneOf",
+    "PerLayer",
+    "Shape",
+    "Slot",
+    "options",
+]
+
+
+def _blocks() -> dict[str, type[Block]]:
+    """Return all types of blocks by name."""
+    names = [info.name for info in pkgutil.iter_modules(__path__) if not info.name.startswith("_")]
+    modules = [importlib.import_module(f"{__name__}.{name}") for name in names]
+    found = [item for module in modules for item in vars(module).values() if _is_block(item)]
+    found += [point.load() for point in entry_points(group="weft.blocks")]
+    return {item.model_fields["type"].default: item for item in found}
+
+
+def _is_block(item: Any) -> bool:
+    return isinstance(item, type) and issubclass(item, Block) and "genes" in vars(item)
+
+
+BLOCKS: dict[str, type[Block]] = _blocks()
+"""The types of blocks, by name."""
+
+
+def _union(kinds: Any) -> Any:
+    return Annotated[functools.reduce(operator.or_, kinds), Field(discriminator="type")]
+
+
+AnyGenes = _union(block.genes for block in BLOCKS.values())
+"""The genes of any block, told apart by `type`."""
+
+_Any = _union(BLOCKS.values())
+
+AnyBlock = Annotated[_Any, BeforeValidator(with_default_tag("type", "mlp"), json_schema_input_type=_Any)]
+"""A block of any type, told apart by `type`; without one it is an mlp."""
+
+
+class OneOf(Section):
+    """A place for one of several blocks, of different types; `skip` among them leaves the place empty."""
+
+    one_of: list[AnyBlock] = Field(min_length=2, description="The blocks to choose from, of different types.")
+
+    @model_validator(mode="after")
+    def _types_differ(self) -> OneOf:
+        types = [block.type for block in self.one_of]
+        refuse(
+            [
+                (("one_of", i), f"is the second '{kind}' here; widen the choices of the first one instead")
+                for i, kind in enumerate(types)
+                if kind in types[:i]
+            ]
+        )
+        return self
+
+
+def _slot_shape(value: Any) -> str:
+    held = value if isinstance(value, Mapping) else vars(value) if isinstance(value, BaseModel) else {}
+    return "(one of)" if "one_of" in held else "(block)"
+
+
+Slot = Annotated[Annotated[OneOf, Tag("(one of)")] | Annotated[AnyBlock, Tag("(block)")], Discriminator(_slot_shape)]
+"""A place in the network: a block, or one of several."""
+
+
+def options(slot: OneOf | Block) -> list[Block]:
+    """Return the blocks that a place may have."""
+    return slot.one_of if isinstance(slot, OneOf) else [slot]

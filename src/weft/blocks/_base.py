@@ -1,0 +1,235 @@
+"""What a block is: what may be chosen of it, what was chosen (its genes), and how that is built in Keras.
+
+A block type is one file with two classes. `<Name>Block` is a section of the experiment file, whose fields are choices;
+`<Name>Genes` has a field of the same name for each, with the value taken, or a tuple with one value a layer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Annotated, Any, ClassVar, Literal, Self, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, model_validator
+
+from weft.choice import Categorical, Choice, Range, one_of
+from weft.section import Found, Section, did_you_mean, refuse, shape_of
+
+Shape = tuple[int, ...]
+"""Shape of one row, without the batch axis: (features,), (length, features) or (height, width, channels)."""
+
+RANKS = {1: "(features)", 2: "(length, features)", 3: "(height, width, channels)"}
+
+Chooser = Callable[[str, Choice], Any]
+"""Takes a parameter's name and its choice, returns the value taken."""
+
+Activation = Literal["relu", "tanh", "sigmoid", "leaky_relu", "none"]
+Normalization = Literal["none", "batch"]
+
+T = TypeVar("T", bound=bool | int | float | str)
+
+Count = Annotated[int, Field(ge=1)]
+Natural = Annotated[int, Field(ge=0)]
+NonNegative = Annotated[float, Field(ge=0)]
+Rate = Annotated[float, Field(ge=0, lt=1)]
+
+
+def _layers_shape(value: Any) -> str:
+    """A list that holds a list or a mapping is one choice for each layer; everything else is one choice for all."""
+    if shape_of(value) == "list" and any(shape_of(item) != "scalar" for item in value):
+        return "(per layer)"
+    return "(all layers)"
+
+
+class PerLayer:
+    """`PerLayer[int]`: one choice that each layer takes for itself, or a list with a choice for each layer."""
+
+    def __class_getitem__(cls, item: Any) -> Any:
+        all_layers, each = (
+            Annotated[Choice[item], Tag("(all layers)")],
+            Annotated[list[Choice[item]], Tag("(per layer)")],
+        )
+        return Annotated[all_layers | each, Discriminator(_layers_shape)]
+
+
+class Genes(BaseModel):
+    """What was chosen of one block; frozen, and a part of the genotype.
+
+    A subclass has a literal `type` and gives `output_shape` and `build`.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    type: str
+
+    def fitted(self, shape: Shape) -> Self:
+        """Return the genes as they are for rows of a shape: choices that such rows do not allow fall away."""
+        return self
+
+    def output_shape(self, shape: Shape) -> Shape:
+        """Return the shape of a row behind the block."""
+        raise NotImplementedError
+
+    def build(self, x: Any, prefix: str) -> Any:
+        """Add the block to a Keras graph, in float; every layer's name begins with `prefix`."""
+        raise NotImplementedError
+
+    @property
+    def text(self) -> str:
+        """The block in a one-line description of a network."""
+        return self.type
+
+    @property
+    def words(self) -> tuple[str, ...]:
+        """Words for the end of such a line."""
+        return ()
+
+
+GenesType = type[Genes]
+
+
+class Block(Section):
+    """What the search may choose of one block."""
+
+    type: str
+    when: dict[str, dict[str, list[Any]]] = Field(
+        default={},
+        description="Choices that are made only for some values of another one, such as dropout: {normalization: "
+        "[none]}; for others they take their default.",
+    )
+
+    genes: ClassVar[GenesType]
+    layered: ClassVar[dict[str, str]] = {}  # fields with a value for each layer, and the field that counts the layers
+    conditions: ClassVar[dict[str, dict[str, list[Any]]]] = {}  # of the block itself, in the form of `when`
+    takes: ClassVar[tuple[int, ...]] = (1, 2, 3)  # ranks of the rows it can read
+    needs_hgq: ClassVar[bool] = False  # whether it has learned widths, whatever the space's numbers
+    blind: ClassVar[str | None] = None  # what it has against rows whose shape the choices of blocks before it decide
+    no_hls: ClassVar[str | None] = None  # why HLS cannot have it
+
+    def gives(self, rank: int) -> int:
+        """Return the rank of its output."""
+        return rank
+
+    def known_shape(self, shape: Shape | None) -> Shape | None:
+        """Return the shape of a row behind the block, where that before it is known and no choice changes it."""
+        return None
+
+    def objection(self, shape: Shape) -> str | None:
+        """Return why rows of this shape leave nothing to choose, or None."""
+        return None
+
+    @property
+    def choices(self) -> dict[str, Any]:
+        """The fields that are choices, and the lists of choices."""
+        found = {name: getattr(self, name) for name in type(self).model_fields}
+        return {name: value for name, value in found.items() if _is_choice(value)}
+
+    def ask(self, choose: Chooser) -> dict[str, Any]:
+        """Return a value for every parameter.
+
+        Every parameter is asked for in every trial, those of layers beyond the depth too: a space that is the same in
+        all trials is one in which crossover sees all parameters. Choices without effect fall away in the genes.
+        """
+        asked: dict[str, Any] = {}
+        for name, choice in self.choices.items():
+            if name in self.layered:
+                asked |= {f"{name}.{i}": choose(f"{name}.{i}", one) for i, one in enumerate(self._each(name))}
+            else:
+                asked[name] = choose(name, choice)
+        return asked
+
+    def decide(self, asked: Mapping[str, Any], shape: Shape) -> Genes:
+        """Return the genes that values for every parameter mean for rows of a shape."""
+        values: dict[str, Any] = {}
+        for name in self.choices:
+            if name in self.layered:
+                values[name] = tuple(asked[f"{name}.{i}"] for i in range(asked[self.layered[name]]))
+            elif name not in self.layered.values() and self._active(name, asked):
+                values[name] = asked[name]
+        return self.genes(type=self.type, **self._fixed(), **values).fitted(shape)
+
+    def params(self, genes: Genes) -> dict[str, Any]:
+        """Return values of the parameters that give these genes, but of those without effect."""
+        found: dict[str, Any] = {}
+        for name in self.choices:
+            if name in self.layered:
+                taken = getattr(genes, name)
+                found |= {self.layered[name]: len(taken), **{f"{name}.{i}": value for i, value in enumerate(taken)}}
+            elif name not in self.layered.values():
+                found[name] = getattr(genes, name)
+        return {name: value for name, value in found.items() if self._active(name, found)}
+
+    def _fixed(self) -> dict[str, Any]:
+        """Return the genes that are no choice."""
+        names = set(self.genes.model_fields) & set(type(self).model_fields) - set(self.choices) - {"type"}
+        return {name: getattr(self, name) for name in names}
+
+    def _active(self, name: str, values: Mapping[str, Any]) -> bool:
+        return all(values[other] in allowed for other, allowed in self._conditions(name).items())
+
+    def _conditions(self, name: str) -> dict[str, list[Any]]:
+        return {**self.conditions.get(name, {}), **self.when.get(name, {})}
+
+    def _each(self, name: str) -> Sequence[Any]:
+        """Return the choice of each layer, up to the deepest."""
+        value, deepest = getattr(self, name), getattr(self, self.layered[name]).bounds[1]
+        return value[:deepest] if isinstance(value, list) else [value] * deepest
+
+    @classmethod
+    def __pydantic_init_subclass__(cls, **kwargs: Any) -> None:
+        """Describe each of the genes as the choice of the same name is described."""
+        if "genes" in vars(cls):
+            for name, field in cls.genes.model_fields.items():
+                field.description = field.description or cls.model_fields[name].description
+            cls.genes.model_rebuild(force=True)
+
+    @model_validator(mode="after")
+    def _is_consistent(self) -> Self:
+        found: Found = []
+        for name, depth in self.layered.items():
+            value, deepest = getattr(self, name), getattr(self, depth).bounds[1]
+            if isinstance(value, list) and deepest > len(value):
+                what = f"lists choices for {len(value)} layers, but {depth} goes up to {deepest}"
+                found.append(((name,), f"{what}; list one more for each missing layer, or lower {depth}"))
+        whole = [name for name in self.choices if name not in {*self.layered, *self.layered.values()}]
+        for name, others in self.when.items():
+            optional = [one for one in whole if not self.genes.model_fields[one].is_required()]
+            for where, known in ((("when", name), optional), *((("when", name, other), whole) for other in others)):
+                if where[-1] not in known or (where[-1] in others and name == where[-1]):
+                    hint = did_you_mean(where[-1], known) or f"; there are {', '.join(known)}"
+                    found.append((where, f"'{where[-1]}' is no choice that a condition can name{hint}"))
+        refuse(found)
+        return self
+
+
+def _is_choice(value: Any) -> bool:
+    return isinstance(value, Categorical | Range) or (isinstance(value, list) and value and _is_choice(value[0]))
+
+
+class HiddenGenes(Genes):
+    """Genes of a block with layers that share an activation, a normalisation, dropout and an L1 penalty."""
+
+    activation: Activation = "relu"
+    normalization: Normalization = "none"
+    dropout: float = Field(default=0.0, ge=0.0, lt=1.0)
+    l1: float = Field(default=0.0, ge=0.0)
+
+    @property
+    def words(self) -> tuple[str, ...]:
+        words = [self.activation]
+        words += ["batchnorm"] if self.normalization == "batch" else []
+        words += [f"dropout {self.dropout:g}"] if self.dropout else []
+        words += [f"L1 {self.l1:g}"] if self.l1 else []
+        return tuple(words)
+
+
+class HiddenBlock(Block):
+    """What may be chosen of such a block."""
+
+    activation: Choice[Activation] = Field(default=one_of("relu"), description="Activation after each layer.")
+    normalization: Choice[Normalization] = Field(
+        default=one_of("none"), description="Normalisation before the activation."
+    )
+    dropout: Choice[Rate] = Field(
+        default=one_of(0.0), description="Share of activations dropped in training, in [0, 1)."
+    )
+    l1: Choice[NonNegative] = Field(default=one_of(0.0), description="Factor of the L1 penalty on the weights, >= 0.")

@@ -1,0 +1,84 @@
+"""What the blocks of convolutions share: layers of filters, each with its window, stride and pooling.
+
+Windows are padded (`same`), so that a sequence or image is shortened by strides and pooling only. A stride or a pooling
+that what is left is too short for falls away.
+"""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar, Self
+
+from pydantic import Field
+
+from weft.blocks._base import Count, HiddenBlock, HiddenGenes, PerLayer, Shape
+from weft.choice import Choice, one_of
+
+
+class ConvolutionGenes(HiddenGenes):
+    """Of each layer: filters, side of the window, stride, and side of the pooling behind it (1: none)."""
+
+    filters: tuple[int, ...] = Field(min_length=1)
+    kernel: tuple[int, ...]
+    stride: tuple[int, ...]
+    pool: tuple[int, ...]
+
+    def fitted(self, shape: Shape) -> Self:
+        sides, fitted = shape[:-1], []
+        for stride, pool in zip(self.stride, self.pool, strict=True):
+            fitting = stride if stride <= min(sides) else 1
+            sides = _strided(sides, fitting)
+            fitted.append((fitting, pool if pool <= min(sides) else 1))
+            sides = tuple(side // fitted[-1][1] for side in sides)
+        strides, pools = zip(*fitted, strict=True)
+        return self.model_copy(update={"stride": strides, "pool": pools})
+
+    def output_shape(self, shape: Shape) -> Shape:
+        sides = shape[:-1]
+        for stride, pool in zip(self.stride, self.pool, strict=True):
+            sides = tuple(side // pool for side in _strided(sides, stride))
+        return (*sides, self.filters[-1])
+
+    def build(self, x: Any, prefix: str) -> Any:
+        """Add the layers; `x` is (n, length, features) or (n, height, width, channels), and so is the result."""
+        import keras
+
+        from weft.blocks._layers import dropout
+
+        pooling = keras.layers.MaxPooling1D if len(x.shape) == 3 else keras.layers.MaxPooling2D
+        for i, pool in enumerate(self.pool):
+            x = self.convolve(x, i, f"{prefix}_conv{i}")
+            x = pooling(pool, name=f"{prefix}_pool{i}")(x) if pool > 1 else x
+            x = dropout(x, self.dropout, f"{prefix}_dropout{i}")
+        return x
+
+    def convolve(self, x: Any, i: int, name: str) -> Any:
+        """Add layer `i`."""
+        import keras
+
+        from weft.blocks._layers import layer
+
+        kind = keras.layers.Conv1D if len(x.shape) == 3 else keras.layers.Conv2D
+        options = {"filters": self.filters[i], "kernel_size": self.kernel[i], "strides": self.stride[i]}
+        return layer(x, kind, {**options, "padding": "same"}, self.activation, self.normalization, name)
+
+    @property
+    def text(self) -> str:
+        return f"{self.type}({','.join(map(str, self.filters))})"
+
+
+class ConvolutionBlock(HiddenBlock):
+    """What may be chosen of layers of convolutions."""
+
+    depth: Choice[Count] = Field(default=one_of(1, 2), description="Number of layers.")
+    filters: PerLayer[Count] = Field(default=one_of(4, 8, 16), description="Filters of a layer.")
+    kernel: PerLayer[Count] = Field(default=one_of(3), description="Side of the window.")
+    stride: PerLayer[Count] = Field(default=one_of(1), description="Steps of the window.")
+    pool: PerLayer[Count] = Field(
+        default=one_of(1, 2), description="Side of the maximum pooling behind a layer; 1: none."
+    )
+
+    layered: ClassVar[dict[str, str]] = dict.fromkeys(("filters", "kernel", "stride", "pool"), "depth")
+
+
+def _strided(sides: Shape, stride: int) -> Shape:
+    return tuple(-(-side // stride) for side in sides)
