@@ -8,7 +8,8 @@ from weft.config import load, presets
 def test_the_presets_are_there_and_described():
     found = presets()
     names = {"jets-demo", "jets-hlf", "jets-constituents", "qubit-readout", "jets-imp", "jets-fixed", "jets-mlp"}
-    assert set(found) == names
+    cases = {"snac-jets", "snac-qubit", "pquant-jsc", "lut-frontier"}
+    assert set(found) == names | cases | {f"{name}-quick" for name in cases}
     assert all(text and not text.startswith("#") and text.endswith(".") for text in found.values())
 
 
