@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, cast
 
 from pydantic import BeforeValidator, Field, Tag, model_validator
 
@@ -240,14 +240,17 @@ BASE_RECIPES = ("none", "hgq", "fixed", "imp", "fitcompress", "budget")
 
 def expand(value: Any) -> Any:
     """Return a section with a named recipe of `recipes/` written out; keys beside its name go before its own."""
-    name = value.get("recipe") if isinstance(value, Mapping) else None
-    if not isinstance(name, str) or name in BASE_RECIPES:
+    if not isinstance(value, Mapping):
         return value
+    section = cast("Mapping[str, Any]", value)
+    name = section.get("recipe")
+    if not isinstance(name, str) or name in BASE_RECIPES:
+        return section
     known = (*BASE_RECIPES, *sorted(recipes()))
     if name not in known:
         refuse([(("recipe",), f"must be one of {', '.join(known)}; got '{name}'{did_you_mean(name, known)}")])
     named = parse((RECIPES / f"{name}.yaml").read_text("utf-8")).data
-    return {**named, **{key: item for key, item in value.items() if key != "recipe"}}
+    return {**named, **{key: item for key, item in section.items() if key != "recipe"}}
 
 
 def recipes() -> dict[str, str]:

@@ -60,11 +60,9 @@ class HlsConfig(Section):
         if self.strategy not in known:
             found.append((("strategy",), f"hls4ml's {self.backend} backend has no strategy '{self.strategy}'; "
                           f"it has {', '.join(known)}"))  # fmt: skip
-        several = isinstance(self.reuse_factor, dict)
-        factors = {("reuse_factor", name): n for name, n in self.reuse_factor.items()} if several else {
-            ("reuse_factor",): self.reuse_factor
-        }  # fmt: skip
-        for path, factor in factors.items():
+        reuse = self.reuse_factor
+        for name, factor in reuse.items() if isinstance(reuse, dict) else [(None, reuse)]:
+            path = ("reuse_factor",) if name is None else ("reuse_factor", name)
             if factor < 1:
                 found.append((path, f"a multiplier makes one product or more; got {factor}"))
             elif factor > 1 and self.strategy == "distributed_arithmetic":

@@ -42,7 +42,7 @@ class RecipeConfig(TrainingConfig):
 
     @model_validator(mode="after")
     def _techniques_fit(self) -> RecipeConfig:
-        problems = []
+        problems: Found = []
         if self.distil is not None and self.loss == "huber":
             problems.append((("loss",), "must be auto beside distil, which has losses of its own; got huber"))
         ranked = self.low_rank is not None and self.low_rank.rank is None
@@ -87,7 +87,7 @@ class StagesConfig(RecipeConfig):
 
     @model_validator(mode="after")
     def _stages_fit(self) -> StagesConfig:
-        problems = []
+        problems: Found = []
         if self.epochs == 0:
             problems += self._without_training()
         elif self.save_epoch >= self.epochs:

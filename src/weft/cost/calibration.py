@@ -89,9 +89,9 @@ class Calibration:
 
 def _slope(x: NDArray[np.float64], y: NDArray[np.float64]) -> float:
     """Return the median slope (Theil and Sen), which a few failed designs do not move; 1 where it makes no sense."""
-    from scipy.stats import theilslopes
-
-    if x[0] == x[-1]:
+    run, rise = (np.subtract.outer(one, one) for one in (x, y))
+    apart = run > 0
+    if not apart.any():
         return 1.0
-    slope = float(theilslopes(y, x).slope)
+    slope = float(np.median(rise[apart] / run[apart]))
     return slope if slope > 0 else 1.0

@@ -87,7 +87,8 @@ def side_by_side(design: CostInput, models: Sequence[str], target: Target) -> Si
         ToolError: A program that a cost model needs failed.
     """
     quantities: dict[str, dict[str, Quantity]] = {}
-    refused, notes = {}, {}
+    refused: dict[str, str] = {}
+    notes: dict[str, tuple[str, ...]] = {}
     for model in [find(name) for name in models]:
         reason = model.supports(design)
         if reason is not None:

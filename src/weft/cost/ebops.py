@@ -47,7 +47,8 @@ def ebops_hgq(model: Any) -> int:
     total = 0
     for layer in model.layers:
         if getattr(layer, "enable_ebops", False):
-            inputs = cast("list[Any]", layer.input if isinstance(layer.input, list) else [layer.input])
+            read = layer.input
+            inputs = cast("list[Any]", read if isinstance(read, list) else [read])
             shapes = [(1, *one.shape[1:]) for one in inputs]
             total += int(layer._compute_ebops(*shapes) * layer.ebops_factor)
     return total

@@ -8,7 +8,8 @@ are zeros, too. Sums, biases, tables and scalings by constants are no products. 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+import math
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -137,10 +138,12 @@ def n_parameters(model: Any) -> int:
 
 
 def _size(layer: Any) -> int:
-    if not hasattr(type(layer), "qkernel"):  # a batch normalisation of its own: a scale and an offset
-        return 2 * int(np.prod(layer.moving_mean.shape))
-    parts = [layer.kernel, layer.bias, getattr(layer, "recurrent_kernel", None)]
-    return sum(int(np.prod(part.shape)) for part in parts if part is not None)
+    if hasattr(layer.__class__, "qkernel"):
+        parts = [layer.kernel, layer.bias, getattr(layer, "recurrent_kernel", None)]
+    else:  # a batch normalisation of its own: a scale and an offset
+        parts = [layer.moving_mean] * 2
+    shapes: list[Shape] = [part.shape for part in parts if part is not None]
+    return sum(map(math.prod, shapes))
 
 
 def _objection(call: Any) -> str | None:
@@ -170,15 +173,13 @@ def _objection(call: Any) -> str | None:
 
 
 def _factors(layer: Any) -> Iterator[Any]:
-    """Yield the quantisers of what a layer multiplies: not those of biases, which are added."""
+    """Return the quantisers of what a layer multiplies: not those of biases, which are added."""
     from hgq.quantizer import Quantizer
 
-    inner = (
-        layer._flatten_layers() if hasattr(layer, "cell") or hasattr(layer, "_query_dense") else vars(layer).values()
-    )
-    for one in inner:
-        if isinstance(one, Quantizer) and not one.name.endswith("bq"):
-            yield one
+    nested = hasattr(layer, "cell") or hasattr(layer, "_query_dense")
+    inner: Iterable[Any] = layer._flatten_layers() if nested else layer.__dict__.values()
+    quantizers: list[Any] = [one for one in inner if isinstance(one, Quantizer)]
+    return (one for one in quantizers if not one.name.endswith("bq"))
 
 
 def _products(one: Followed) -> Iterator[Product]:
@@ -259,15 +260,16 @@ def _multiply(one: Followed) -> Iterator[Product]:
 def _pair(one: Followed, equation: str) -> Iterator[Product]:
     shapes = _shapes(one)
     form = Einsum.of(equation, *((1, *shape) for shape in shapes), batched=True)
-    operands = [_of(q, shape) for q, shape in zip(one.call.operation.iq, shapes, strict=True)]
-    yield Product(one.call.place, form, *operands, one.alive[0], one.read[0].reshape(form.result_shape), one.alive[1])
+    first, second = (_of(q, shape) for q, shape in zip(one.call.operation.iq, shapes, strict=True))
+    read = one.read[0].reshape(form.result_shape)
+    yield Product(one.call.place, form, first, second, one.alive[0], read, one.alive[1])
 
 
 def _dot(one: Followed) -> Iterator[Product]:
-    from weft.quantize.counterparts.merging import _contraction
+    from weft.quantize.counterparts.merging import dot_equation
 
     shapes = _shapes(one)
-    return _pair(one, _contraction(len(shapes[0]) + 1, len(shapes[1]) + 1, one.call.operation.axes))
+    return _pair(one, dot_equation(len(shapes[0]) + 1, len(shapes[1]) + 1, one.call.operation.axes))
 
 
 def _einsum_of_two(one: Followed) -> Iterator[Product]:
@@ -424,8 +426,8 @@ def _inner_bias(cell: Any) -> Alive:
     """Return where the bias that the reset gate is multiplied with is not 0."""
     from weft.quantize.formats import bias_of
 
-    bias = bias_of(cell)
-    return np.zeros(cell.units, bool) if bias is None else bias[1, 2 * cell.units :] != 0
+    bias, units = bias_of(cell), int(cell.units)
+    return np.zeros(units, bool) if bias is None else bias[1, 2 * units :] != 0
 
 
 def _columns(kernel: Operand, which: slice) -> Operand:

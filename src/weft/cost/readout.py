@@ -9,7 +9,7 @@ linear, fitted to relative errors by non-negative least squares (Lawson and Hans
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 
@@ -25,7 +25,7 @@ the bits that both operands reach (narrow: up to 3 of them, which synthesis fold
 6; wide), and those of a subtrahend that lie below; bits of results of the other operations, by kind; of a product of
 variables the product of both widths; of a table its bits in units of 64."""
 
-PRIORS = {
+PRIORS: dict[str, dict[str, float]] = {
     "lut": dict.fromkeys(("narrow", "middle", "wide", "below", "negative", "table", "multiply", "bitwise"), 1.0),
     "ff": {"registers": 1.0},
 }
@@ -100,9 +100,9 @@ def fit(counted: np.ndarray, measured: np.ndarray, quantity: str) -> np.ndarray:
     Returns:
         (n_features,), >= 0: least squares of the relative errors, held weakly to `PRIORS`.
     """
-    from scipy.optimize import nnls
+    from scipy.optimize import nnls  # pyright: ignore[reportUnknownVariableType]  # scipy brings no types
 
     prior = np.array([PRIORS[quantity].get(name, 0.0) for name in FEATURES])
     rows = np.vstack([counted / measured[:, None], _HOLD * np.eye(len(FEATURES))])
-    weights, _ = nnls(rows, np.concatenate([np.ones(len(measured)), _HOLD * prior]))
-    return np.asarray(weights)
+    wanted = np.concatenate([np.ones(len(measured)), _HOLD * prior])
+    return cast("np.ndarray", nnls(rows, wanted)[0])

@@ -116,7 +116,7 @@ class Rule4ml:
             or BOARDS.get(part.split("-")[0].lower())
             or next((b for d, b in BOARDS.items() if part.startswith(d)), None)
         )
-        if found not in BOARDS.values():
+        if found is None or found not in BOARDS.values():
             what = f"a board '{named}'" if named else f"the part {part}"
             raise UnsupportedError(
                 f"cost model 'rule4ml' does not know {what}; it knows {', '.join(BOARDS.values())}: set "
@@ -259,8 +259,10 @@ def _call(python: Path, request: dict[str, Any], timeout_s: float) -> dict[str, 
     again = f"repair its environment with '{INSTALL}'"
     command = [str(python), "-P", str(worker)]  # its neighbour here has the name of the package that it imports
     environment = {name: value for name, value in os.environ.items() if name not in ("PYTHONPATH", "KERAS_BACKEND")}
-    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-    with subprocess.Popen(command, text=True, env=environment, start_new_session=True, **pipes) as process:
+    pipe = subprocess.PIPE
+    with subprocess.Popen(
+        command, stdin=pipe, stdout=pipe, stderr=pipe, text=True, env=environment, start_new_session=True
+    ) as process:
         try:
             out, err = process.communicate(json.dumps(request), timeout=timeout_s)
         except subprocess.TimeoutExpired:

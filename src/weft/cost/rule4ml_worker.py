@@ -13,6 +13,8 @@ from __future__ import annotations
 import json
 import os
 import sys
+from importlib import import_module
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -28,11 +30,8 @@ def main() -> None:
 
 def estimate(request: dict[str, Any]) -> dict[str, Any]:
     """Return what rule4ml predicts for the network of a request."""
-    from importlib.metadata import version
-
-    import keras
-    from rule4ml.models import wrappers
-
+    keras: Any = import_module("keras")
+    wrappers: Any = import_module("rule4ml.models.wrappers")
     x = inputs = keras.Input((request["n_in"],))
     for units, activation in request["layers"]:
         x = keras.layers.Dense(units, activation=activation)(x)

@@ -52,7 +52,7 @@ def sampled_model(architecture: Architecture, bits: int, sparsity: float = 0.0, 
     rng = np.random.default_rng(seed)
     model = build(architecture.with_numbers(FixedNumbers(total_bits=bits, io_bits=max(bits, 2))))
     for kernel in kernels(model):
-        shape = tuple(kernel.variable.shape)
+        shape: tuple[int, ...] = tuple(kernel.variable.shape)
         fan_in = max(1, int(np.prod(shape[:-1])))
         n_zeros = round(sparsity * int(np.prod(shape)))
         drawn = rng.normal(0.0, np.sqrt(2.0 / fan_in), shape).ravel()

@@ -24,13 +24,13 @@ class Kernel:
     Attributes:
         name: The layer's path, with the kernel's own name where the layer has several.
         layer: The layer that it belongs to.
-        variable: The trained variable.
+        variable: The trained variable, of Keras.
         quantizer: The HGQ2 quantiser through which the layer reads it.
     """
 
     name: str
     layer: keras.Layer
-    variable: keras.Variable
+    variable: Any
     quantizer: Any
     _read: str
 

@@ -34,15 +34,15 @@ def _dot(layer: Any, kit: Kit) -> Made:
     shapes = [read.shape for read in kit.reads]
     if len(shapes) < 2 or all(len(shape) == 2 for shape in shapes):
         return Made([_quantized("QDot", kit, **config_of(layer, "normalize"))])
-    equation = _contraction(len(shapes[0]), len(shapes[1]), layer.axes)
+    equation = dot_equation(len(shapes[0]), len(shapes[1]), layer.axes)
     return Made([_quantized("QEinsum", kit, equation=equation, **config_of(layer, "normalize", "axes"))])
 
 
-def _contraction(rank: int, other: int, axes: int | tuple[int, int]) -> str:
+def dot_equation(rank: int, other: int, axes: int | tuple[int, int]) -> str:
     """Return the einsum of an inner product over one axis of each tensor, row by row of the batch.
 
     Example:
-        >>> _contraction(3, 3, (2, 1))
+        >>> dot_equation(3, 3, (2, 1))
         'abc,acd->abd'
     """
     one, two = (axes, axes) if isinstance(axes, int) else axes
