@@ -44,7 +44,10 @@ def test_a_design_has_its_hls_project_beside_its_verilog(run, monkeypatch):
     made = run("{backend: quartus, strategy: resource, part: Arria10, reuse_factor: {d0: 6}}")
     made.design("t000-best").write("verification.json", {"status": "exact"})
     design = job(made)
+    log = design.hls / "csim.log"
+    log.write_text("compiled by the step")
     found, (further, without) = design.read("hls.json"), hls_level(design)
+    assert log.read_text() == "compiled by the step"  # verification takes its program
     assert [level.name for level in further] == ["hls_csim"] and without == {}
     assert design.read("verification.json") is None  # that of before was without this level
     assert found["status"] == "exact" and found["sentence"].startswith("adder_graph = hls_csim on ")

@@ -5,6 +5,8 @@ from __future__ import annotations
 import dataclasses
 import importlib.metadata
 import json
+import re
+import shutil
 
 import numpy as np
 import pytest
@@ -66,6 +68,27 @@ def test_a_level_that_cannot_be_simulated_says_why(tmp_path, monkeypatch):
     )
 
 
+def test_an_unchanged_project_is_compiled_once_even_if_moved_and_a_changed_one_anew(simulation, graph, x, tmp_path):
+    there = shutil.copytree(simulation.project.directory, tmp_path / "moved", copy_function=shutil.copy)
+    log, source = there / csim.LOG, there / "firmware" / "model.cpp"
+    [first] = there.glob("csim-*")
+    log.write_text("not compiled")
+    again = HlsSimulation(HlsProject.open(there))
+    shutil.move(simulation.project.directory, tmp_path / "away")  # nothing of it is read
+    try:
+        assert compare(again, x, graph.predict(x)).mismatches == 0 and log.read_text() == "not compiled"
+    finally:
+        shutil.move(tmp_path / "away", simulation.project.directory)
+
+    changed, n = re.subn(r"(layer\d+_out)(, w\d+, b\d+\);) // d2", r"\1\2 \1[0] = \1[1];", source.read_text())
+    assert n == 1
+    source.write_text(changed)
+    pair = compare(level_of(there)[0], x, graph.predict(x))
+    assert pair.outputs == (0,) and log.read_text() == ""
+    [second] = there.glob("csim-*")
+    assert second.name != first.name
+
+
 def test_one_changed_weight_is_found(simulation, graph, x):
     """hls4ml's C++ reads weights from text when the program starts."""
     place = next((simulation.project.directory / "firmware" / "weights").glob("w3.txt"))
@@ -103,7 +126,7 @@ def test_a_program_that_crashes_or_stops_halfway_is_an_error(tmp_path):
     made = object.__new__(HlsSimulation)
     made.project = HlsProject(tmp_path, "vitis", "latency", "parallel", PART, 5.0, 2, 1, "hls4ml 1.3.0")
     made._directory, made._timeout_s = tmp_path, 5.0
-    program = tmp_path / "simulate"
+    program = made._program = tmp_path / "simulate"
     for script, message in (("kill -SEGV $$", "killed by SIGSEGV"), ("printf 12345678", "put out 1 values instead of")):
         program.write_text(f"#!/bin/sh\n{script}\n")
         program.chmod(0o755)

@@ -1,12 +1,16 @@
 """C simulation of an HLS project: its C++ compiled by g++ into a program, on the fixed-point types beside it.
 
 Values go in and come out as float64, which holds all of them exactly. A level of verification: it has a `name`, and
-`run(x)` gives the outputs.
+`run(x)` gives the outputs. The program stays in the project under a digest of what it was compiled of, so that a
+project that has not changed is compiled once.
 """
 
 from __future__ import annotations
 
+import hashlib
+import platform
 import shutil
+import subprocess
 import tempfile
 import weakref
 from pathlib import Path
@@ -58,12 +62,12 @@ def obstacle(backend: str) -> str | None:
 
 
 class HlsSimulation:
-    """A project, compiled into a program that simulates it. The program lives as long as the object."""
+    """A project, compiled into a program that simulates it."""
 
     name = "hls_csim"
 
     def __init__(self, project: HlsProject, *, timeout_s: float = 1800.0) -> None:
-        """Compile the project; the compiler's output goes to `csim.log` in its directory.
+        """Compile the project, unless that was done already; the compiler's output goes to `csim.log` beside it.
 
         Raises:
             UnsupportedError: g++ alone cannot compile projects of this backend.
@@ -84,21 +88,7 @@ class HlsSimulation:
         self._timeout_s = timeout_s
         self._directory = Path(tempfile.mkdtemp(prefix="weft-csim-"))
         weakref.finalize(self, shutil.rmtree, self._directory, ignore_errors=True)
-        harness = self._directory / "harness.cc"
-        sizes = _SIZES.get(project.backend, "")
-        harness.write_text(_HARNESS.format(top=TOP, n_in=project.n_in, n_out=project.n_out, sizes=sizes))
-        weights = f'-DWEIGHTS_DIR="{(project.directory / "firmware" / "weights").resolve()}"'
-        run_logged(
-            [compiler, "-O1", "-w", *_FLAGS[project.backend], weights, str(harness), "-o", str(self._program)],
-            task=f"compile the C++ of {project.directory}",
-            log=project.directory / LOG,
-            timeout_s=timeout_s,
-            cwd=project.directory,
-        )
-
-    @property
-    def _program(self) -> Path:
-        return self._directory / "simulate"
+        self._program = _compiled(project, compiler, timeout_s)
 
     def run(self, x: np.ndarray) -> np.ndarray:
         """Compute outputs.
@@ -138,6 +128,42 @@ class HlsSimulation:
                 f"{len(rows) * self.project.n_out}; run 'weft hls' again"
             )
         return values.reshape(len(rows), self.project.n_out)
+
+
+def _compiled(project: HlsProject, compiler: str, timeout_s: float) -> Path:
+    """Return the program of a project; it is compiled where there is none of the files as they are."""
+    sizes = _SIZES.get(project.backend, "")
+    harness = _HARNESS.format(top=TOP, n_in=project.n_in, n_out=project.n_out, sizes=sizes)
+    command = [compiler, "-O1", "-w", *_FLAGS[project.backend], '-DWEIGHTS_DIR="firmware/weights"']
+    there = project.directory.resolve()
+    program = there / f"csim-{_digest(there, harness, *command)}"
+    if program.exists():
+        return program
+    with tempfile.TemporaryDirectory(prefix=".csim.", dir=there) as scratch:
+        source, made = Path(scratch) / "harness.cc", Path(scratch) / "simulate"
+        source.write_text(harness)
+        run_logged(
+            [*command, str(source), "-o", str(made)],
+            task=f"compile the C++ of {project.directory}",
+            log=there / LOG,
+            timeout_s=timeout_s,
+            cwd=there,
+        )
+        for old in there.glob("csim-*"):
+            old.unlink(missing_ok=True)
+        made.replace(program)
+    return program
+
+
+def _digest(directory: Path, harness: str, compiler: str, *flags: str) -> str:
+    """Return a digest of what a program is made of: compiler, flags, harness, and the files of the project."""
+    version = subprocess.run([compiler, "--version"], capture_output=True, text=True, check=True).stdout
+    found = hashlib.sha256("\0".join((platform.machine(), version, *flags, harness)).encode())
+    files = [*directory.glob("*.cpp"), *(directory / "firmware").rglob("*")]
+    for path in sorted(path for path in files if path.is_file()):
+        content = path.read_bytes()
+        found.update(f"\0{path.relative_to(directory)}\0{len(content)}\0".encode() + content)
+    return found.hexdigest()[:16]
 
 
 def level_of(directory: Path) -> tuple[HlsSimulation | None, dict[str, str]]:
