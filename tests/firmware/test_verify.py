@@ -12,7 +12,7 @@ import pytest
 from tests.firmware.models import PART, mlp, of_few_bits, randomised, samples
 from weft.adder_graph import AdderGraph, to_codes
 from weft.config import RtlConfig
-from weft.errors import DataError, ShapeError
+from weft.errors import DataError, ShapeError, ToolError
 from weft.firmware import (
     Project,
     Simulator,
@@ -161,6 +161,26 @@ def test_further_levels_are_compared_with_the_graph_and_a_source_with_keras(smal
     source = verify(small.model, small.graph, None, small.x, source=Further("torch", small.graph, 1.0))
     assert source.sentence.startswith("torch and keras differ in 1536 of 1536 outputs")
     assert "finalising changed what 'torch' computes" in source.suggestion
+
+
+def test_a_level_that_knows_its_layers_names_the_first_that_differs_and_one_that_fails_at_it_is_a_mismatch_too(
+    small, caplog
+):
+    class Layered(Further):
+        def first_difference(self, x, layers):
+            assert set(layers) == {"d0", "d1", "d2"} and 0 < len(x) == len(layers["d0"]) <= 1000
+            if self._error > 1:
+                raise ToolError("g++ is tired")
+            return ("d1", "fixed<6,4,RND,WRAP,0>") if self._error > 0.5 else None
+
+    def pair(error):
+        return verify(None, small.graph, None, small.x, further=[Layered("hls", small.graph, error)]).pairs[0]
+
+    found = [
+        (one.mismatches > 0, one.first_diverging_layer, one.layer_format) for one in map(pair, (0.0, 0.5, 1.0, 2.0))
+    ]
+    assert found == [(False, None, None), (True, None, None), (True, "d1", "fixed<6,4,RND,WRAP,0>"), (True, None, None)]
+    assert "which layer of 'hls' differs first was not found: g++ is tired" in caplog.text
 
 
 def test_a_level_of_other_outputs_is_refused(small):

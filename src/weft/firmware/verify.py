@@ -11,14 +11,15 @@ show, values that overflow on all levels alike, `weft.firmware.overflow` counts 
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict
 
 from weft.adder_graph import AdderGraph, from_codes, to_codes
-from weft.errors import ShapeError, ToolNotFoundError
+from weft.errors import ShapeError, ToolError, ToolNotFoundError
 from weft.firmware import reference, vhdl
 from weft.firmware.overflow import Overflow, overflows
 from weft.firmware.rtl import Project
@@ -26,6 +27,8 @@ from weft.firmware.verilator import Simulator
 
 if TYPE_CHECKING:
     import keras
+
+log = logging.getLogger(__name__)
 
 
 class Level(Protocol):
@@ -42,7 +45,20 @@ class Level(Protocol):
         ...
 
 
-_RANDOM_ROWS, _SHOWN = 256, 8
+@runtime_checkable
+class LayeredLevel(Level, Protocol):
+    """A level that can tell where it goes wrong."""
+
+    def first_difference(self, x: np.ndarray, layers: Mapping[str, np.ndarray]) -> tuple[str, str] | None:
+        """Return the first layer whose values for inputs x are not those of `layers`, (n, size) by name, and its type.
+
+        Raises:
+            ToolError: A tool that is needed for that failed.
+        """
+        ...
+
+
+_RANDOM_ROWS, _SHOWN, _TRACED = 256, 8, 1000
 _EXACT_BITS = 22
 """Extreme inputs stay below 2^22 steps of the input port, where float32 still tells half a step."""
 
@@ -63,7 +79,8 @@ class Pair(_Record):
         argmax_agreement: Share of inputs for which both choose the same class (with one output: the same sign).
         first_sample: Number of the first input with a difference; real inputs come first.
         first_diverging_layer: Name of the first layer whose outputs differ, where layers can be compared.
-        layer_format: Formats of what that layer reads, such as `KIF(1, 0..2, 1..3)`.
+        layer_format: Formats of what that layer reads, such as `KIF(1, 0..2, 1..3)`; in HLS the type of what it puts
+            out, such as `fixed<10,7,TRN,WRAP,0>`.
         layer_overflow: Share of the real inputs that overflow these formats.
         outputs: Numbers of the outputs that differ, the first eight.
     """
@@ -241,7 +258,7 @@ def verify(
     if simulator is not None:
         found.append(_compare_rtl(simulator, x, expected))
     cycles = found[-1].get("latency_cycles") if found else None
-    found += [{"pairs": (compared(("adder_graph", one.name), expected, one.run(x)),)} for one in further]
+    found += [{"pairs": (compared_level(one, graph, x, expected),)} for one in further]
     pairs = tuple(pair for one in found for pair in one["pairs"])
     mismatches = sum(pair.mismatches for pair in pairs)
     on_time = cycles is None or cycles.measured in (None, cycles.claimed)
@@ -361,6 +378,29 @@ def compared(levels: tuple[str, str], a: np.ndarray, b: np.ndarray) -> Pair:
         first_sample=int(rows[0]) if len(rows) else None,
         outputs=tuple(np.flatnonzero(wrong.any(axis=0))[:_SHOWN].tolist()),
     )
+
+
+def compared_level(level: Level, graph: AdderGraph, x: np.ndarray, expected: np.ndarray) -> Pair:
+    """Compare a further level with the adder graph; where they differ, seek the layer.
+
+    Args:
+        level: The level.
+        graph: The adder graph.
+        x: Inputs, (n, *input_shape).
+        expected: Outputs of the graph for them, (n, n_out) float64.
+    """
+    outputs = level.run(x)
+    pair = compared(("adder_graph", level.name), expected, outputs)
+    if not pair.mismatches or not isinstance(level, LayeredLevel):
+        return pair
+    wrong = x[(outputs != expected).any(axis=1)][:_TRACED]
+    try:
+        where = level.first_difference(wrong, graph.layer_outputs(wrong))
+    except ToolError as error:
+        log.warning("which layer of '%s' differs first was not found: %s", level.name, error)
+        return pair
+    layer, layer_format = where or (None, None)
+    return pair.model_copy(update={"first_diverging_layer": layer, "layer_format": layer_format})
 
 
 def _suggestion(pairs: Sequence[Pair], cycles: Cycles | None) -> str | None:

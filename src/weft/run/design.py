@@ -175,7 +175,7 @@ def _hls(run: Run, design: Design) -> None:
     x = np.concatenate([dataset.validation.x, dataset.train.x])[: checks.samples]
     if checks.extremes:
         x = np.concatenate([x, extreme_inputs(graph)])
-    found |= simulate(project, x, graph.predict(x))
+    found |= simulate(project, graph, x)
     if config.build == "vendor" and found["status"] != "mismatch":
         built = build(project, timeout_s=60.0 * config.timeout_minutes, memory_gb=config.memory_gb)
         found["quantities"] = {

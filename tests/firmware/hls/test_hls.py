@@ -5,13 +5,18 @@ from __future__ import annotations
 import dataclasses
 import importlib.metadata
 import json
+import math
 import re
 import shutil
+from fractions import Fraction
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from tests.firmware.models import PART, samples
+from weft.adder_graph import AdderGraph
 from weft.config import HlsConfig
 from weft.errors import ConfigError, RunError, ShapeError, ToolError, ToolNotFoundError, UnsupportedError
 from weft.firmware import extreme_inputs, verify
@@ -26,6 +31,7 @@ from weft.firmware.hls import (
     project,
     simulate,
 )
+from weft.firmware.hls.project import Tap
 
 CLOCK_NS = 2.5
 
@@ -43,7 +49,7 @@ def simulation(model, tmp_path_factory):
 
 
 def test_the_c_simulation_computes_what_the_adder_graph_computes(simulation, graph, x):
-    pair = compare(simulation, x, graph.predict(x))
+    pair = compare(simulation, graph, x)
     assert pair.levels == ("adder_graph", "hls_csim") and simulation.name == "hls_csim"
     assert (pair.mismatches, pair.values) == (0, 3 * len(x)) and len(x) >= 1000
 
@@ -76,30 +82,74 @@ def test_an_unchanged_project_is_compiled_once_even_if_moved_and_a_changed_one_a
     again = HlsSimulation(HlsProject.open(there))
     shutil.move(simulation.project.directory, tmp_path / "away")  # nothing of it is read
     try:
-        assert compare(again, x, graph.predict(x)).mismatches == 0 and log.read_text() == "not compiled"
+        assert compare(again, graph, x).mismatches == 0 and log.read_text() == "not compiled"
     finally:
         shutil.move(tmp_path / "away", simulation.project.directory)
 
     changed, n = re.subn(r"(layer\d+_out)(, w\d+, b\d+\);) // d2", r"\1\2 \1[0] = \1[1];", source.read_text())
     assert n == 1
     source.write_text(changed)
-    pair = compare(level_of(there)[0], x, graph.predict(x))
+    pair = compare(level_of(there)[0], graph, x)
     assert pair.outputs == (0,) and log.read_text() == ""
     [second] = there.glob("csim-*")
     assert second.name != first.name
 
 
-def test_one_changed_weight_is_found(simulation, graph, x):
+def test_one_changed_weight_is_found_in_its_layer(simulation, model, graph, x):
     """hls4ml's C++ reads weights from text when the program starts."""
-    place = next((simulation.project.directory / "firmware" / "weights").glob("w3.txt"))
+    inside = simulation.project.directory / "firmware"
+    [name] = re.findall(r"(w\d+), b\d+\); // d1$", (inside / "model.cpp").read_text(), re.MULTILINE)
+    place = inside / "weights" / f"{name}.txt"
     before = place.read_text()
     values = before.split(", ")
     place.write_text(", ".join([str(float(values[0]) + 0.125), *values[1:]]))
     try:
-        pair = compare(simulation, x, graph.predict(x))
+        found = verify(model, graph, None, x, further=[simulation], seek=False)
     finally:
         place.write_text(before)
+    pair = found.pairs[-1]
     assert pair.mismatches > 100 and pair.first_sample is not None
+    assert (pair.first_diverging_layer, pair.layer_format) == ("d1", "fixed<6,4,RND,WRAP,0>")
+    assert found.sentence.endswith("from layer 'd1' on")
+
+
+ROUNDED = {
+    "TRN": math.floor,
+    "RND": lambda code: math.floor(code + Fraction(1, 2)),
+    "RND_CONV": round,  # of a Fraction: half to even
+}
+
+
+@given(
+    st.integers(1, 8),
+    st.integers(-3, 9),
+    st.sampled_from(list(ROUNDED)),
+    st.sampled_from(["WRAP", "SAT", "SAT_SYM"]),
+    st.booleans(),
+    st.lists(st.integers(-(2**13), 2**13), min_size=1, max_size=20),
+)
+def test_a_value_is_cast_as_the_types_of_hls_do(width, integer, rounding, overflow, signed, sixteenths):
+    low, high = (-(2 ** (width - 1)), 2 ** (width - 1) - 1) if signed else (0, 2**width - 1)
+    step, expected = Fraction(2) ** (integer - width), []
+    for value in sixteenths:
+        code = ROUNDED[rounding](Fraction(value, 16) / step)
+        if overflow == "WRAP":
+            code = (code - low) % 2**width + low
+        else:
+            code = max(-high if overflow == "SAT_SYM" and signed else low, min(high, code))
+        expected.append(float(code * step))
+    name = f"{'' if signed else 'u'}fixed<{width},{integer},{rounding},{overflow},0>"
+    assert csim._cast(np.array(sixteenths) / 16, name).tolist() == expected
+
+
+def test_a_type_that_is_not_known_and_a_variable_that_is_not_written_are_left_out():
+    taps = [Tap("a", "layer4_out", "a_t", 2, "fixed<4,2,TRN,WRAP,0>"), Tap("b", "layer5_out", "b_t", 1, "int<4>")]
+    code = "a_t layer4_out[2];\n    nnet::dense<x, a_t>(x, layer4_out); // a\n    nnet::relu<a_t, y>(layer4_out, y);"
+    tapped, found = csim._tapped(code, taps)
+    assert found == taps[:1] and tapped.splitlines()[2] == (
+        '    nnet::save_layer_output<a_t>(layer4_out, "layer4_out", 2);'
+    )
+    assert len(tapped.splitlines()) == 4 and csim._FORMAT.fullmatch("int<4>") is None
 
 
 def test_a_project_says_what_it_is_and_can_be_opened_again(simulation):
@@ -143,14 +193,14 @@ def test_a_program_that_crashes_or_stops_halfway_is_an_error(tmp_path):
         ("vivado", None, ("project.tcl", 'set backend "vivado"')),
     ],
 )
-def test_a_backend_gets_its_own_configuration(model, tmp_path, backend, part, holds):
+def test_a_backend_gets_its_own_configuration(model, graph, tmp_path, backend, part, holds):
     config = HlsConfig.model_validate({"backend": backend, "strategy": "resource", "part": part})
     made = emit(model, tmp_path / "project", config, PART, CLOCK_NS)
     name, text = holds
     assert text in (made.directory / name).read_text()
     assert (made.backend, made.part) == (backend, part or PART)
     if backend in ("oneapi", "libero"):
-        found = simulate(made, samples(2, 6), np.zeros((2, 3)))
+        found = simulate(made, graph, samples(2, 6))
         assert found["status"] == "not simulated" and f"written for {backend}, and not simulated" in found["sentence"]
         with pytest.raises(
             UnsupportedError, match=f"g.. alone does not compile for {backend}, since its projects need"
@@ -189,7 +239,7 @@ def test_every_backend_that_gxx_compiles_is_exact(model, graph, x, tmp_path, bac
     part = "Arria10" if backend == "quartus" else None
     config = HlsConfig.model_validate({"backend": backend, "strategy": strategy, "io": io, "part": part})
     made = emit(model, tmp_path / "project", config, PART, CLOCK_NS)
-    found = simulate(made, x, graph.predict(x))
+    found = simulate(made, graph, x)
     assert found["status"] == "exact", found["sentence"]
     assert found["sentence"].startswith(f"adder_graph = hls_csim on {len(x)} inputs, bit for bit")
 
@@ -306,6 +356,5 @@ def test_a_description_that_is_damaged_is_named(tmp_path):
 def test_pruned_designs_are_exact_down_to_nothing_but_biases(pruned, tmp_path, what):
     small = pruned(what)
     x = samples(1000, 4)
-    expected = np.asarray(small.predict(x, verbose=0), dtype=np.float64)
-    found = simulate(emit(small, tmp_path / "project", HlsConfig(), PART, CLOCK_NS), x, expected)
+    found = simulate(emit(small, tmp_path / "project", HlsConfig(), PART, CLOCK_NS), AdderGraph.from_model(small), x)
     assert found["status"] == "exact", found["sentence"]

@@ -5,6 +5,9 @@ from __future__ import annotations
 import pytest
 from benchmarks import support
 
+from weft.adder_graph import AdderGraph
+from weft.firmware.hls import HlsSimulation, emit
+
 CELLS: dict[tuple[str, str], str] = {}
 HEAD: list[str] = []
 for line in support.TABLE.read_text().partition(support.BEGIN)[2].partition(support.END)[0].splitlines():
@@ -50,6 +53,26 @@ def test_a_cell_is_what_comes_out(layer, flow):
 )
 def test_more_cells_are_what_comes_out(layer, flow):
     agrees(layer, flow)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("layer", "flow"),
+    [
+        ("Concatenate", "vitis latency parallel"),
+        ("LeakyReLU", "vitis latency parallel"),
+        ("Dense, then a ReLU layer", "vitis distributed_arithmetic parallel"),
+        ("MaxPooling2D", "vitis latency stream"),
+    ],
+)
+def test_in_an_exact_project_no_layer_differs_and_a_wrong_one_is_named(layer, flow, tmp_path):
+    model, x = support.network(layer, uniform=flow.endswith("stream"))
+    graph = AdderGraph.from_model(model)
+    made = HlsSimulation(emit(model, tmp_path / "project", support.options(flow), support.PART, support.CLOCK_NS))
+    values = graph.layer_outputs(x)
+    assert made.first_difference(x, values) is None
+    name = made.project.taps[0].layer
+    assert made.first_difference(x, {**values, name: values[name] + 0.25})[0] == name
 
 
 def test_a_wrong_refusal_is_told():

@@ -9,40 +9,47 @@ from __future__ import annotations
 
 import hashlib
 import platform
+import re
 import shutil
 import subprocess
 import tempfile
 import weakref
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from weft.adder_graph import AdderGraph
 from weft.errors import ShapeError, ToolError, ToolNotFoundError, UnsupportedError
 from weft.firmware._process import run_logged
-from weft.firmware.hls.project import DESCRIPTION, TOP, HlsProject
-from weft.firmware.verify import Pair, compared
+from weft.firmware.hls.project import DESCRIPTION, TOP, HlsProject, Tap
+from weft.firmware.verify import Pair, compared_level
 
 LOG = "csim.log"
 
 # hls4ml's bridge has a function that takes and gives float64. One file for all of it parses the headers once.
 _HARNESS = """\
 #include "{top}_bridge.cpp"
-#include "firmware/{top}.cpp"
+#include "{source}"
 #include <cstdio>
 
 int main() {{
     unsigned short size_in = {n_in}, size_out = {n_out};
-    static double in[{n_in}], out[{n_out}];
+    static double in[{n_in}], out[{n_values}];
+    nnet::trace_outputs = new std::map<std::string, void *>{{{seen}}};
+    nnet::trace_enabled = !nnet::trace_outputs->empty();
     while (std::fread(in, sizeof(double), {n_in}, stdin) == {n_in}) {{
         {top}_double(in, out{sizes});
-        if (std::fwrite(out, sizeof(double), {n_out}, stdout) != {n_out}) return 1;
+        if (std::fwrite(out, sizeof(double), {n_values}, stdout) != {n_values}) return 1;
     }}
     return 0;
 }}
 """
 _SIZES = {"quartus": ", size_in, size_out"}
 """Further arguments of the bridge's function."""
+
+_FORMAT = re.compile(r"(u?)fixed<(\d+),(-?\d+),(TRN|RND|RND_CONV),(WRAP|SAT|SAT_SYM),0>")
 
 _AP = ("-std=c++17", "-I.", "-Ifirmware/ap_types")
 _AC = ("-std=c++11", "-I.", "-Ifirmware/ac_types", "-Ifirmware/ap_types")
@@ -85,10 +92,10 @@ class HlsSimulation:
                 "C simulation needs g++, which is not on PATH; install it ('apt install g++' on Debian)"
             )
         self.project = project
-        self._timeout_s = timeout_s
+        self._compiler, self._timeout_s = compiler, timeout_s
         self._directory = Path(tempfile.mkdtemp(prefix="weft-csim-"))
         weakref.finalize(self, shutil.rmtree, self._directory, ignore_errors=True)
-        self._program = _compiled(project, compiler, timeout_s)
+        self._program = self._compiled()
 
     def run(self, x: np.ndarray) -> np.ndarray:
         """Compute outputs.
@@ -103,6 +110,41 @@ class HlsSimulation:
             ShapeError: An input has another number of values than the project's.
             ToolError: The program crashed, took too long, or put out too little.
         """
+        return self._run(self._program, x, self.project.n_out)
+
+    def first_difference(self, x: np.ndarray, layers: Mapping[str, np.ndarray]) -> tuple[str, str] | None:
+        """Seek the first layer whose values are not what they should be, in a program that shows them.
+
+        Args:
+            x: Inputs, (n, ...).
+            layers: What each layer should put out before the next one quantises it, (n, size) float64, by name.
+
+        Returns:
+            The layer and the type of its values, such as `fixed<10,7,TRN,WRAP,0>`; None where no layer that can be
+            compared differs.
+
+        Raises:
+            ToolError: The program could not be made, or failed.
+        """
+        known = [
+            tap
+            for tap in self.project.taps
+            if tap.layer in layers and layers[tap.layer].shape[1] == tap.size and _FORMAT.fullmatch(tap.format)
+        ]
+        code = (self.project.directory / "firmware" / f"{TOP}.cpp").read_text()
+        code, inside = _tapped(code, [tap for tap in known if tap.variable])
+        (self._directory / "tapped.cpp").write_text(code)
+        program = self._directory / "traced"
+        self._compile(self._harness("tapped.cpp", inside), self._directory, program)
+        ends = np.cumsum([self.project.n_out, *(tap.size for tap in inside)])
+        outputs, *values, _ = np.split(self._run(program, x, int(ends[-1])), ends, axis=1)
+        seen = dict(zip(inside, values, strict=True)) | {tap: outputs for tap in known if not tap.variable}
+        for tap in known:
+            if tap in seen and not np.array_equal(seen[tap], _cast(layers[tap.layer], tap.format)):
+                return tap.layer, tap.format
+        return None
+
+    def _run(self, program: Path, x: np.ndarray, n_values: int) -> np.ndarray:
         rows = np.ascontiguousarray(np.asarray(x, dtype=np.float64).reshape(len(x), -1))
         if rows.shape[1] != self.project.n_in:
             raise ShapeError(
@@ -113,7 +155,7 @@ class HlsSimulation:
         given.write_bytes(rows.tobytes())
         with given.open("rb") as stdin, taken.open("wb") as stdout:
             run_logged(
-                [str(self._program)],
+                [str(program)],
                 task=f"simulate {self.project.directory}",
                 log=self._directory / "simulate.log",
                 timeout_s=self._timeout_s,
@@ -122,37 +164,77 @@ class HlsSimulation:
                 stdout=stdout,
             )
         values = np.fromfile(taken, dtype=np.float64)
-        if values.size != len(rows) * self.project.n_out:
+        if values.size != len(rows) * n_values:
             raise ToolError(
                 f"the C simulation of {self.project.directory} put out {values.size} values instead of "
-                f"{len(rows) * self.project.n_out}; run 'weft hls' again"
+                f"{len(rows) * n_values}; run 'weft hls' again"
             )
-        return values.reshape(len(rows), self.project.n_out)
+        return values.reshape(len(rows), n_values)
 
-
-def _compiled(project: HlsProject, compiler: str, timeout_s: float) -> Path:
-    """Return the program of a project; it is compiled where there is none of the files as they are."""
-    sizes = _SIZES.get(project.backend, "")
-    harness = _HARNESS.format(top=TOP, n_in=project.n_in, n_out=project.n_out, sizes=sizes)
-    command = [compiler, "-O1", "-w", *_FLAGS[project.backend], '-DWEIGHTS_DIR="firmware/weights"']
-    there = project.directory.resolve()
-    program = there / f"csim-{_digest(there, harness, *command)}"
-    if program.exists():
+    def _compiled(self) -> Path:
+        """Return the program of the project; it is compiled where there is none of the files as they are."""
+        there = self.project.directory.resolve()
+        harness = self._harness(f"firmware/{TOP}.cpp")
+        program = there / f"csim-{_digest(there, harness, *self._command)}"
+        if program.exists():
+            return program
+        with tempfile.TemporaryDirectory(prefix=".csim.", dir=there) as scratch:
+            made = Path(scratch) / "simulate"
+            self._compile(harness, Path(scratch), made)
+            for old in there.glob("csim-*"):
+                old.unlink(missing_ok=True)
+            made.replace(program)
         return program
-    with tempfile.TemporaryDirectory(prefix=".csim.", dir=there) as scratch:
-        source, made = Path(scratch) / "harness.cc", Path(scratch) / "simulate"
-        source.write_text(harness)
+
+    @property
+    def _command(self) -> list[str]:
+        flags = _FLAGS[self.project.backend]
+        return [self._compiler, "-O1", "-w", *flags, "-Ifirmware", '-DWEIGHTS_DIR="firmware/weights"']
+
+    def _harness(self, source: str, taps: Sequence[Tap] = ()) -> str:
+        """Return the code around a source: it puts out the outputs, and behind them what taps see."""
+        project = self.project
+        starts = np.cumsum([project.n_out, *(tap.size for tap in taps)])
+        seen = ", ".join(f'{{"{tap.variable}", out + {start}}}' for tap, start in zip(taps, starts, strict=False))
+        return _HARNESS.format(top=TOP, source=source, n_in=project.n_in, n_out=project.n_out, n_values=starts[-1],
+                               seen=seen, sizes=_SIZES.get(project.backend, ""))  # fmt: skip
+
+    def _compile(self, harness: str, scratch: Path, program: Path) -> None:
+        (scratch / "harness.cc").write_text(harness)
         run_logged(
-            [*command, str(source), "-o", str(made)],
-            task=f"compile the C++ of {project.directory}",
-            log=there / LOG,
-            timeout_s=timeout_s,
-            cwd=there,
+            [*self._command, str(scratch / "harness.cc"), "-o", str(program)],
+            task=f"compile the C++ of {self.project.directory}",
+            log=self.project.directory / LOG,
+            timeout_s=self._timeout_s,
+            cwd=self.project.directory,
         )
-        for old in there.glob("csim-*"):
-            old.unlink(missing_ok=True)
-        made.replace(program)
-    return program
+
+
+def _tapped(code: str, taps: Sequence[Tap]) -> tuple[str, list[Tap]]:
+    """Let the project's own helper save each variable behind the call that writes it; return the taps that were set."""
+    found: list[Tap] = []
+    for tap in taps:
+        save = f'nnet::save_layer_output<{tap.cpp_type}>({tap.variable}, "{tap.variable}", {tap.size});'
+        code, n = re.subn(
+            rf"^ *nnet::.*\b{tap.variable}\b.*$", rf"\g<0>\n    {save}", code, count=1, flags=re.MULTILINE
+        )
+        found += [tap] * n
+    return code, found
+
+
+def _cast(values: np.ndarray, name: str) -> np.ndarray:
+    """Return values as a type of HLS holds them."""
+    matched = _FORMAT.fullmatch(name)
+    assert matched is not None
+    unsigned, width, integer, rounding, overflow = matched.groups()
+    step, span = 2.0 ** (int(integer) - int(width)), 2.0 ** int(width)
+    low = 0.0 if unsigned else -span / 2
+    codes = values / step
+    codes = np.rint(codes) if rounding == "RND_CONV" else np.floor(codes + (0.5 if rounding == "RND" else 0.0))
+    if overflow == "WRAP":
+        return ((codes - low) % span + low) * step
+    high = low + span - 1
+    return np.clip(codes, max(low, -high) if overflow == "SAT_SYM" else low, high) * step
 
 
 def _digest(directory: Path, harness: str, compiler: str, *flags: str) -> str:
@@ -181,13 +263,13 @@ def level_of(directory: Path) -> tuple[HlsSimulation | None, dict[str, str]]:
         return None, {HlsSimulation.name: str(error)}
 
 
-def simulate(project: HlsProject, x: np.ndarray, expected: np.ndarray) -> dict[str, Any]:
+def simulate(project: HlsProject, graph: AdderGraph, x: np.ndarray) -> dict[str, Any]:
     """Compile and simulate a project, and say how it compares with the adder graph, as `hls.json` holds it.
 
     Args:
         project: The project.
+        graph: The adder graph of the same design.
         x: Inputs, (n, ...).
-        expected: Outputs of the adder graph for them, (n, n_out) float64.
 
     Returns:
         `status` (exact, mismatch, or not simulated where g++ alone does not compile for the backend), `sentence` in
@@ -197,13 +279,15 @@ def simulate(project: HlsProject, x: np.ndarray, expected: np.ndarray) -> dict[s
     if reason is not None:
         sentence = f"written for {project.backend}, and not simulated, since {reason}"
         return {"status": "not simulated", "sentence": sentence, "verification": None}
-    pair = compare(HlsSimulation(project), x, expected)
+    pair = compare(HlsSimulation(project), graph, x)
     sentence = f"adder_graph = hls_csim on {len(x)} inputs, bit for bit ({project.compiler}, {project.backend})"
     if pair.mismatches:
         sentence = (
             f"adder_graph and hls_csim ({project.compiler}, {project.backend}) differ in {pair.mismatches} of "
             f"{pair.values} outputs, by at most {pair.max_difference:g}"
         )
+        if pair.first_diverging_layer:
+            sentence += f", from layer '{pair.first_diverging_layer}' ({pair.layer_format}) on"
     return {
         "status": "mismatch" if pair.mismatches else "exact",
         "sentence": sentence,
@@ -211,12 +295,12 @@ def simulate(project: HlsProject, x: np.ndarray, expected: np.ndarray) -> dict[s
     }
 
 
-def compare(simulation: HlsSimulation, x: np.ndarray, expected: np.ndarray) -> Pair:
+def compare(simulation: HlsSimulation, graph: AdderGraph, x: np.ndarray) -> Pair:
     """Compare what the C simulation puts out with what the adder graph does, number by number.
 
     Args:
         simulation: The compiled project.
+        graph: The adder graph of the same design.
         x: Inputs, (n, ...).
-        expected: Outputs of the adder graph for them, (n, n_out) float64.
     """
-    return compared(("adder_graph", "hls_csim"), expected, simulation.run(x))
+    return compared_level(simulation, graph, x, graph.predict(x))

@@ -19,7 +19,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 from weft import atomic
 from weft.config import find_part
@@ -45,6 +45,24 @@ _LIBERO_HOME = "SMARTHLS"
 """Where SmartHLS is, in a Libero project that was written where it is not installed; its Makefile is to be edited."""
 
 
+class Tap(NamedTuple):
+    """Where the C++ holds what a layer of the model puts out.
+
+    Attributes:
+        layer: The layer, by the model's own name.
+        variable: The variable; empty for the project's output.
+        cpp_type: What it is an array, or a stream, of.
+        size: Number of values.
+        format: Their type, in the words of hls4ml: `fixed<width,integer,rounding,overflow>`, or `ufixed<...>`.
+    """
+
+    layer: str
+    variable: str
+    cpp_type: str
+    size: int
+    format: str
+
+
 @dataclass(frozen=True)
 class HlsProject:
     """An HLS project on disk.
@@ -59,6 +77,7 @@ class HlsProject:
         n_in: Values of one input.
         n_out: Values of one output.
         compiler: hls4ml and its version.
+        taps: Where the values of layers are, in order.
     """
 
     directory: Path
@@ -70,6 +89,7 @@ class HlsProject:
     n_in: int
     n_out: int
     compiler: str
+    taps: tuple[Tap, ...] = ()
 
     @classmethod
     def open(cls, directory: Path | str) -> Self:
@@ -80,11 +100,11 @@ class HlsProject:
         """
         directory = Path(directory)
         with described(directory / DESCRIPTION, _SCHEMA, "HLS project", "run 'weft hls' again") as data:
-            return cls(directory, **data)
+            return cls(directory, **{**data, "taps": tuple(Tap(*tap) for tap in data.get("taps", ()))})
 
     def describe(self) -> dict[str, Any]:
-        """Return everything but the directory, as `hls_project.json` and `hls.json` hold it."""
-        return {name: value for name, value in vars(self).items() if name != "directory"}
+        """Return everything but the directory and the taps, as `hls.json` holds it."""
+        return {name: value for name, value in vars(self).items() if name not in ("directory", "taps")}
 
 
 def find(strategy: str = "latency") -> str:
@@ -169,7 +189,9 @@ def emit(
             with contextlib.redirect_stdout(said), warnings.catch_warnings():
                 warnings.simplefilter("ignore")
                 with _names_for_cpp(model) as names:
-                    _write(_convert(model, names, place, config, part, clock_period_ns))
+                    graph = _convert(model, names, place, config, part, clock_period_ns)
+                    _write(graph)
+                    taps = _taps(graph, model, names)
         except Exception as error:
             layers = ", ".join(f"{layer.name} ({type(layer).__name__})" for layer in model.layers)
             raise UnsupportedError(
@@ -180,7 +202,7 @@ def emit(
         atomic.write_text(place / LOG, said.getvalue())
         project = HlsProject(place, config.backend, config.strategy, config.io, part, clock_period_ns, n_in, n_out,
                              compiler)  # fmt: skip
-        atomic.write_json(place / DESCRIPTION, {"schema": _SCHEMA, **project.describe()})
+        atomic.write_json(place / DESCRIPTION, {"schema": _SCHEMA, **project.describe(), "taps": taps})
         if directory.exists():
             shutil.rmtree(directory)
         place.rename(directory)
@@ -260,6 +282,25 @@ def _write(graph: Any) -> None:
         graph.write()
     finally:
         del writer.write_build_script
+
+
+def _taps(graph: Any, model: keras.Model, names: Mapping[str, str]) -> list[Tap]:
+    """Return where the values of layers are in the C++ of hls4ml's graph of a model, whose layers have their `names`.
+
+    hls4ml makes two layers of one with an activation; the second holds the values. A concatenation is left out: its
+    parts may have lost more bits than its own type says, those that the next layer does not read.
+    """
+    own = {name: layer for layer, name in names.items()}
+    activations = {layer.name: getattr(getattr(layer, "activation", None), "__name__", "") for layer in model.layers}
+    by_name = {f"{name}_{function}": own[name] for name, function in activations.items()} | own
+    outputs = {variable.name for variable in graph.get_output_variables()}
+    found: dict[str, Tap] = {}
+    for node in graph.get_layers():
+        if node.name in by_name and node.class_name != "Concatenate" and node.get_attr("function_cpp"):
+            values, layer = node.get_output_variable(), by_name[node.name]
+            name = "" if values.name in outputs else values.name
+            found[layer] = Tap(layer, name, values.type.name, math.prod(values.shape), str(values.type.precision))
+    return list(found.values())
 
 
 def _libero_home() -> Path:
