@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import json
 
+import keras
+import numpy as np
 import pytest
+from hgq.layers import QDense
+from hgq.quantizer import QuantizerConfig
 
 from tests.firmware.models import PART, mlp, randomised
 from weft.adder_graph import AdderGraph
 from weft.config.firmware import RtlConfig
 from weft.cost import CostInput, FixedTarget, LearnedCost, find, names, providing
-from weft.cost.learned import SHIPPED, load
+from weft.cost.learned import SHIPPED, Spread, load
 from weft.errors import ConfigError, UnsupportedError
 from weft.testing.cost_models import check
 
@@ -83,11 +87,47 @@ def test_what_no_design_of_the_corpus_is_has_no_interval_and_is_refused(rtl, wha
         LearnedCost().estimate([CostInput(graph=graph)], TARGET)
 
 
+def test_a_range_lies_between_quantiles_of_the_errors_in_units_of_the_difficulty():
+    spread = Spread.of(np.arange(-10, 29) / 100, np.full(39, 0.5), slope=2.0, offset=np.log(3.0))  # 39 errors: rank 38
+    value, low, high = spread.range(10.0, 0.5)
+    assert value == pytest.approx(300.0)
+    assert (np.log(low / value), np.log(high / value)) == (pytest.approx(-0.09), pytest.approx(0.27))
+    assert np.log(spread.range(10.0, 1.0).high / value) == pytest.approx(2 * 0.27)
+    assert spread.range(10.0, 0.5, 0.96).low is None  # 40 designs and no more hold 95 % between their ends
+
+
+def test_the_range_holds_as_often_as_asked_where_errors_go_with_the_difficulty():
+    rng = np.random.default_rng(0)
+    hard = rng.uniform(0.05, 1.0, 20_000)
+    errors = hard * (rng.normal(-0.5, 1.0, hard.size))
+    spread = Spread.of(errors[:200], hard[:200])
+    easy = hard[200:] < 0.3
+    inside = [low <= np.exp(e) <= high for e, h in zip(errors[200:], hard[200:], strict=True)
+              for _, low, high in [spread.range(1.0, h)]]  # fmt: skip
+    assert np.mean(inside) == pytest.approx(0.9, abs=0.04)
+    assert np.mean(np.array(inside)[easy]) == pytest.approx(np.mean(np.array(inside)[~easy]), abs=0.03)
+
+
+def test_narrow_additions_widen_the_interval():
+    def width(name, bits):
+        held = {"trainable": False, "overflow_mode": "WRAP", "round_mode": "TRN"}
+        inputs = keras.Input((2,))
+        dense = QDense(4, kq_conf=QuantizerConfig("kif", "weight", i0=1, f0=0, **held), use_bias=False,
+                       iq_conf=QuantizerConfig("kif", "datalane", k0=False, i0=bits, f0=0, **held))  # fmt: skip
+        model = keras.Model(inputs, dense(inputs))
+        dense._kernel.assign(np.where(np.random.default_rng(0).random((2, 4)) < 0.5, -1.0, 1.0))
+        found = find(name).estimate([CostInput(model)], TARGET)[0]["lut"]
+        return (found.high - found.low) / found.value
+
+    for name in ("adder_graph", "learned"):
+        assert width(name, 2) > 2 * width(name, 10)
+
+
 def test_too_few_designs_are_no_interval(tmp_path, monkeypatch):
     def few(data):
         for one in data["quantities"].values():
             for spread in (one["spread"], one["count"]):
-                spread.update(estimates=spread["estimates"][:3], errors=spread["errors"][:3])
+                spread.update(errors=spread["errors"][:3])
 
     model, design = altered(tmp_path, few), CostInput(randomised(mlp(4, (3,))))
     found = model.estimate([design], TARGET)[0]["lut"]

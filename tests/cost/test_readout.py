@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from weft.adder_graph import AdderGraph
-from weft.cost.readout import FEATURES, features, fit, vector
+from weft.cost.readout import FEATURES, difficulty, features, fit, vector
 
 
 def graph_of(kernel: list[list[float]], bits: int = 4, **kwargs) -> AdderGraph:
@@ -46,6 +46,12 @@ def test_an_addition_takes_the_bits_that_both_operands_reach():
 def test_additions_are_narrow_or_wide_by_the_bits_that_both_operands_reach():
     assert counted(graph_of([[1.0], [1.0]], bits=2))["narrow"] == 3
     assert counted(graph_of([[1.0], [1.0]], bits=8))["wide"] == 9
+
+
+def test_a_design_is_difficult_by_its_share_of_narrow_additions():
+    assert difficulty({"narrow": 0.0, "solver": 100.0}) == 0.05
+    assert difficulty({"narrow": 30.0, "solver": 100.0}) == pytest.approx(0.35)
+    assert difficulty({"narrow": 0.0, "solver": 0.0}) == 0.05
 
 
 def test_what_lies_below_in_a_subtrahend_has_to_borrow():

@@ -105,6 +105,12 @@ def test_the_model_that_weft_brings_is_the_one_of_its_corpus():
         )
 
 
+def test_the_intervals_that_weft_brings_hold_on_designs_unlike_those_they_are_of():
+    rows = [row for row in load(MODEL).table if (row.quantity, row.predictor) != ("ff", "adder_graph")]
+    covered = {(row.quantity, row.split, row.predictor): row.covered for row in rows if row.predictor != "ebops"}
+    assert len(covered) == 12 and all(0.85 <= share <= 0.95 for share in covered.values()), covered
+
+
 def test_the_commands_print_the_table_and_write_a_model_that_can_be_used(tmp_path):
     place = tmp_path / "corpus"
     place.mkdir()

@@ -1,8 +1,8 @@
 """LUTs, flip-flops and latency from the adder graph of the actual weights, pipelined for the target's clock.
 
 The numbers are the compiler's own counts; nothing is fitted but their interval, which is that of what synthesis made of
-the designs of our corpus (`weft.cost.calibration`). The solver takes its time, so an estimate is kept under a digest of
-kernels, formats and clock (`weft.cost._cache`).
+the designs of our corpus (`weft.cost.learned.Spread`). The solver takes its time, so an estimate is kept under a digest
+of kernels, formats and clock (`weft.cost._cache`).
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 from weft.cost import _cache
 from weft.cost._base import CostInput, Target, register, require
-from weft.cost.readout import unlike
+from weft.cost.readout import difficulty, operations, unlike
 from weft.types import Estimate, Quantity
 
 TABLE_EXCESS = 2.6
@@ -48,16 +48,20 @@ class AdderGraphCost:
             key = _cache.digest(design.model, SOURCE, _VERSION, clock)
             counted = _cache.kept(key, lambda: _counted(design, clock))
         found = dict(counted.quantities)
-        tables = float(found.pop(_TABLES).value or 0)
+        tables, narrow = (float(found.pop(name).value or 0) for name in (_TABLES, _NARROW))
         if design.graph is None or unlike(design.graph) is None:
-            found |= {"lut": _ranged("lut", found["lut"], tables), "ff": _ranged("ff", found["ff"], 0.0)}
+            hard = difficulty({"narrow": narrow, "solver": float(found["lut"].value or 0)})
+            found |= {"lut": _ranged("lut", found["lut"], hard, tables), "ff": _ranged("ff", found["ff"], hard, 0.0)}
         return Estimate(quantities=found, notes=counted.notes)
 
 
 _TABLES = "table_lut"
 """The part of the LUT that is tables and products of variables."""
 
-_VERSION = 3
+_NARROW = "narrow_bits"
+"""The bits of narrow additions, by which the interval goes."""
+
+_VERSION = 4
 """Counts up when `weft.adder_graph` gives other numbers for the same network."""
 
 
@@ -66,12 +70,13 @@ def _counted(design: CostInput, clock_period_ns: float) -> Estimate:
     graph = design.traced
     found = graph.cost(clock_period_ns)
     notes = ("no output depends on any input",) if graph.is_constant else ()
-    return Estimate(
-        quantities=found | {_TABLES: found["lut"].model_copy(update={"value": graph.table_lut})}, notes=notes
-    )
+    narrow = operations(graph)["narrow"] if unlike(graph) is None else 0.0
+    beside = {_TABLES: graph.table_lut, _NARROW: narrow}
+    kept = {name: found["lut"].model_copy(update={"value": value}) for name, value in beside.items()}
+    return Estimate(quantities=found | kept, notes=notes)
 
 
-def _ranged(name: str, quantity: Quantity, tables: float) -> Quantity:
+def _ranged(name: str, quantity: Quantity, hard: float, tables: float) -> Quantity:
     """Return a count with the interval of what synthesis makes of it; its ends hold the count itself."""
     from weft.cost import learned
 
@@ -79,7 +84,7 @@ def _ranged(name: str, quantity: Quantity, tables: float) -> Quantity:
     additions = float(quantity.value or 0) - tables
     low = high = additions
     if additions > 0:
-        found = shipped.quantities[name].count.calibration.range(additions)
+        found = shipped.quantities[name].count.range(additions, hard)
         if found.low is None or found.high is None:
             return quantity.model_copy(update={"reason": f"no interval: {shipped.designs} designs are too few"})
         low, high = min(low, found.low), max(high, found.high)

@@ -2,14 +2,14 @@
 
 The features are of the compiled graph, so it takes as long as `adder_graph` does, and corrects it: by what each kind of
 operation took in synthesis (`weft.cost.readout`). It gives a quantity only where, on designs that were held out, it was
-better than EBOPs and than the compiler's own count (`weft surrogate validate` prints that table). The interval is that
-of split conformal prediction among designs of like size (`weft.cost.calibration`). Graphs with operations that no
-design of the corpus has are refused; for others a score says how usual they are: the share of the corpus that lies
-farther from its nearest neighbour than this design does.
+better than EBOPs and than the compiler's own count (`weft surrogate validate` prints that table). Graphs with
+operations that no design of the corpus has are refused; for others a score says how usual they are: the share of the
+corpus that lies farther from its nearest neighbour than this design does.
 """
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Sequence
 from functools import cached_property, lru_cache
@@ -21,8 +21,8 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from weft.cost import _cache
 from weft.cost._base import CostInput, Target, register, require
-from weft.cost.calibration import Calibration, Range
-from weft.cost.readout import FEATURES, MOST_TABLES, features, tables, unlike, vector
+from weft.cost.calibration import Range
+from weft.cost.readout import FEATURES, MOST_TABLES, difficulty, features, tables, unlike, vector
 from weft.errors import ConfigError, UnsupportedError
 from weft.types import Estimate, Quantity
 
@@ -66,29 +66,42 @@ class Row(BaseModel):
 
 
 class Spread(BaseModel):
-    """A calibration, as a file holds it; see `weft.cost.calibration`."""
+    """What synthesis makes of estimates: a line in the logarithms, and how far the designs of a corpus are from it.
+
+    The range is that of split conformal prediction with errors in units of how difficult a design is (Lei et al., 2018,
+    arXiv:1604.04173, section 5.2), between quantiles of their own on both sides: narrow additions make designs smaller.
+
+    Attributes:
+        errors: Logarithms of measured over calibrated values, over the design's `readout.difficulty`; ascending.
+        slope: Of the line.
+        offset: Of the line.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    estimates: list[float]
     errors: list[float]
-    slope: float
-    offset: float
+    slope: float = 1.0
+    offset: float = 0.0
 
     @classmethod
-    def of(cls, calibration: Calibration) -> Self:
-        """Take a calibration's numbers, the errors to a hundredth of a percent."""
-        return cls(
-            estimates=calibration.estimates.round(4).tolist(),
-            errors=calibration.errors.round(4).tolist(),
-            slope=calibration.slope,
-            offset=calibration.offset,
-        )
+    def of(cls, errors: np.ndarray, difficulties: np.ndarray, slope: float = 1.0, offset: float = 0.0) -> Self:
+        """Take logarithms of measured over calibrated values of designs, (n,), and how difficult these are, (n,)."""
+        return cls(errors=np.sort(errors / difficulties).round(4).tolist(), slope=slope, offset=offset)
 
-    @cached_property
-    def calibration(self) -> Calibration:
-        """The calibration."""
-        return Calibration(np.array(self.estimates), np.array(self.errors), self.slope, self.offset)
+    def range(self, estimate: float, difficulty: float, coverage: float = 0.9) -> Range:
+        """Return what a design will measure.
+
+        Args:
+            estimate: Its estimate, > 0.
+            difficulty: How difficult it is, > 0.
+            coverage: Share of designs whose measured value lies inside, in (0, 1).
+        """
+        n, value = len(self.errors), math.exp(self.slope * math.log(estimate) + self.offset)
+        rank = math.ceil((1 + coverage) / 2 * (n + 1))
+        if rank > n:
+            return Range(value, None, None)
+        low, high = (value * math.exp(difficulty * self.errors[end]) for end in (n - rank, rank - 1))
+        return Range(value, low, high)
 
 
 class Fitted(BaseModel):
@@ -232,24 +245,23 @@ class LearnedCost:
         if made_by != _source():
             notes.append(f"fitted to designs of {made_by}, and this one is by {_source()}: run `weft surrogate build`")
         return Estimate(
-            quantities={name: self._quantity(name, counted) for name in self.provides},
+            quantities={name: self._quantity(name, counted, difficulty(found)) for name in self.provides},
             in_domain=score >= UNUSUAL,
             notes=tuple(notes),
         )
 
-    def _quantity(self, name: str, counted: np.ndarray) -> Quantity:
+    def _quantity(self, name: str, counted: np.ndarray, hard: float) -> Quantity:
         fitted = self.fitted.quantities[name]
         value = fitted.predict(counted)
-        found = fitted.spread.calibration.range(value) if value > 0 else Range(value, None, None)
-        known = found.low is not None
+        _, low, high = fitted.spread.range(value, hard) if value > 0 else Range(value, None, None)
         return Quantity(
             value=value,
             unit="count",
             stage="predicted",
             source=f"additive readout fitted to {self.fitted.designs} designs, {self.fitted.tools['synthesis']}",
-            low=found.low,
-            high=found.high,
-            reason="90 % interval, by split conformal prediction among designs of like size" if known else None,
+            low=None if low is None else min(low, value),
+            high=None if high is None else max(high, value),
+            reason=None if low is None else "90 % interval, by split conformal prediction; wider for narrow additions",
         )
 
 

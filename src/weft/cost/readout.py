@@ -33,6 +33,7 @@ PRIORS: dict[str, dict[str, float]] = {
 
 _HOLD = 0.02  # one design of which the feature is a fiftieth tells as much as the prior
 _NARROW, _MIDDLE = 3, 6
+_ALWAYS = 0.05  # of a graph without narrow additions, against one of nothing else; 0.02 to 0.06 do as well
 
 MOST_TABLES = 0.1
 """A design with a larger share of tables is not one of additions: what tables take is another matter."""
@@ -43,9 +44,14 @@ _LUT_BITS = 64
 
 def features(graph: AdderGraph, clock_period_ns: float) -> dict[str, float]:
     """Count what the readout adds up; a count >= 0 for each of `FEATURES`."""
+    return operations(graph) | {"registers": float(graph.pipelined(clock_period_ns).ff)}
+
+
+def operations(graph: AdderGraph) -> dict[str, float]:
+    """Count what the readout adds up but the registers, for which no clock is needed."""
     steps, _ = graph.steps()
     found = dict.fromkeys(FEATURES, 0.0)
-    found["solver"], found["registers"] = graph.lut, float(graph.pipelined(clock_period_ns).ff)
+    found["solver"] = graph.lut
     found["output"] = float(graph.output_kif.sum())
     for step in steps:
         operands = [steps[number] for number in step.operands]
@@ -82,6 +88,15 @@ def unlike(graph: AdderGraph) -> str | None:
 def tables(counted: Mapping[str, float]) -> float:
     """Return how much of a design is tables and products of variables, relative to the compiler's count of its LUT."""
     return (counted["table"] + counted["multiply"]) / max(counted["solver"], 1.0)
+
+
+def difficulty(counted: Mapping[str, float]) -> float:
+    """Return how far synthesis may be from an estimate, relative to other designs; it is of narrow additions.
+
+    Yosys folds these into the logic around, or does not: 0.15 LUT a bit is what they take in the mean, where the
+    compiler counts 1, and the scatter of both sizes goes with their share.
+    """
+    return _ALWAYS + counted["narrow"] / max(counted["solver"], 1.0)
 
 
 def vector(counted: Mapping[str, float]) -> np.ndarray:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from weft.cost.calibration import Calibration, Range
 from weft.cost.learned import Fitted, Learned, Row, Spread, place
-from weft.cost.readout import FEATURES, MOST_TABLES, fit, tables, vector
+from weft.cost.readout import FEATURES, MOST_TABLES, difficulty, fit, tables, vector
 from weft.errors import DataError
 from weft.surrogate.corpus import Record
 
@@ -53,8 +53,8 @@ def train(records: Sequence[Record]) -> Learned:
         quantities[quantity] = Fitted(
             enabled=better[quantity],
             weights={name: float(w) for name, w, seen in zip(FEATURES, weights, known, strict=True) if seen},
-            spread=Spread.of(_errors(records, quantity)),
-            count=Spread.of(_line(records, quantity)),
+            spread=_errors(records, quantity),
+            count=_line(records, quantity),
         )
     return Learned(
         tools=records[0].tools,
@@ -120,7 +120,7 @@ def adder_graph(records: Sequence[Record], quantity: str) -> Predict:
     counts, line = QUANTITIES[quantity], _line(records, quantity)
 
     def predict(record: Record) -> Range:
-        found = line.range(record.features[counts], COVERAGE)
+        found = line.range(record.features[counts], difficulty(record.features), COVERAGE)
         return found._replace(value=record.features[counts])
 
     return predict
@@ -132,7 +132,7 @@ def learned(records: Sequence[Record], quantity: str) -> Predict:
     spread = _errors(records, quantity)
 
     def predict(record: Record) -> Range:
-        return spread.range(float(vector(record.features) @ weights), COVERAGE)
+        return spread.range(float(vector(record.features) @ weights), difficulty(record.features), COVERAGE)
 
     return predict
 
@@ -144,12 +144,16 @@ PREDICTORS: dict[str, Predictor] = {
 }
 
 
-def _line(records: Sequence[Record], quantity: str) -> Calibration:
+def _line(records: Sequence[Record], quantity: str) -> Spread:
     """Return the map from the compiler's own count to what synthesis found."""
-    return Calibration.of((record.features[QUANTITIES[quantity]], record.measured[quantity]) for record in records)
+    measured = _measured(records, quantity)
+    counts = np.array([record.features[QUANTITIES[quantity]] for record in records])
+    line = Calibration.of(zip(counts, measured, strict=True))
+    errors = np.log(measured) - line.slope * np.log(counts) - line.offset
+    return Spread.of(errors, _difficulties(records), line.slope, line.offset)
 
 
-def _errors(records: Sequence[Record], quantity: str) -> Calibration:
+def _errors(records: Sequence[Record], quantity: str) -> Spread:
     """Return the errors of the readout on families that were held out; on single designs where there is one family."""
     predicted = np.empty(len(records))
     families = _groups(records, SPLITS["family"])
@@ -157,9 +161,7 @@ def _errors(records: Sequence[Record], quantity: str) -> Calibration:
         weights = _weights([record for record, held in zip(records, inside, strict=True) if not held], quantity)
         for i in np.flatnonzero(inside):
             predicted[i] = max(vector(records[i].features) @ weights, 1.0)
-    order = np.argsort(predicted, kind="stable")
-    estimates = np.log(predicted)[order]
-    return Calibration(estimates, np.log(_measured(records, quantity))[order] - estimates, 1.0, 0.0)
+    return Spread.of(np.log(_measured(records, quantity) / predicted), _difficulties(records))
 
 
 def _predictions(
@@ -179,6 +181,10 @@ def _groups(records: Sequence[Record], group_of: Callable[[Record], object]) -> 
 
 def _weights(records: Sequence[Record], quantity: str) -> NDArray[np.float64]:
     return fit(np.array([vector(record.features) for record in records]), _measured(records, quantity), quantity)
+
+
+def _difficulties(records: Sequence[Record]) -> NDArray[np.float64]:
+    return np.array([difficulty(record.features) for record in records])
 
 
 def _measured(records: Sequence[Record], quantity: str) -> NDArray[np.float64]:
