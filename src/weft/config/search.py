@@ -7,6 +7,7 @@ from typing import Literal
 from pydantic import Field, model_validator
 
 from weft.config.constraint import Constraints, ObjectiveName
+from weft.config.fidelity import FinalConfig, HalvingConfig
 from weft.config.space import Activation, Bits, Count, Normalization
 from weft.config.training import TrainingConfig
 from weft.objectives import METRICS
@@ -64,6 +65,15 @@ class SearchConfig(TrainingConfig):
     attempts: int = Field(default=3, ge=1, description="How often a candidate is tried if its worker dies.")
     calibrate: CalibrateConfig | None = Field(
         default=None, description="Synthesis of some candidates on the way; null: none before the designs."
+    )
+    halving: HalvingConfig | None = Field(
+        default=None, description="Successive halving of each generation; null: every candidate is trained in full."
+    )
+    final: FinalConfig | None = Field(
+        default=None, description="Re-evaluation of the front with several seeds; null: none."
+    )
+    inherit: bool = Field(
+        default=False, description="Whether a candidate starts from the weights of the nearest design of the front."
     )
 
     @model_validator(mode="after")

@@ -10,6 +10,13 @@ often the search was killed and resumed:
 - The seed of an evaluation follows from the genotype, so that equal genotypes, which genetic search proposes often, are
   evaluated once and share the numbers they would all have had.
 
+With successive halving a generation runs up rungs: all its candidates are evaluated with little training, and the best
+go on, trained anew (see `weft.search.halving`). A rung is judged when all of it is there, from what the journal holds,
+so a resumed search judges the same. Those that stay behind are stopped trials (`PRUNED`): NSGA-II breeds from complete
+ones alone, whose numbers are of one fidelity; TPE takes stopped ones for worse than any complete one. A generation is
+larger by those that will be stopped. Baselines are always evaluated in full, and an equal genotype shares the fate of
+the first one.
+
 A candidate without numbers is a failed trial with its reason. A worker that dies is replaced, and its job tried again.
 """
 
@@ -31,15 +38,17 @@ from optuna.samplers import BaseSampler
 from optuna.study import Study
 from optuna.trial import FrozenTrial, Trial, TrialState
 
+from weft.config.fidelity import Fidelity
 from weft.config.search import SearchConfig
 from weft.config.tune import TuneConfig
 from weft.errors import RunError
-from weft.search import calibrate
+from weft.objectives import OBJECTIVES
+from weft.search import calibrate, halving
 from weft.search import folds as fold_results
 from weft.search._disk import writing
 from weft.search._interrupt import Interrupts
 from weft.search.baselines import sort_baselines
-from weft.search.constraints import relative_violation
+from weft.search.constraints import relative_violation, total_violation
 from weft.search.job import Job, Result, SearchSpace
 from weft.search.results import ROUNDS, SearchResults, TrialRecord, collect, metric_of, record
 from weft.search.sampler import make_sampler, seed_of
@@ -83,7 +92,7 @@ def search(
     """Search, or go on with the search in `directory`; the caller holds its `weft.lock.RunLock`.
 
     `trials`, `timeout_minutes`, `attempts` and `workers` may change between calls; the rest may not. With more trials a
-    finished search goes on as if it had never stopped (exactly so for nsga2 and random).
+    finished search goes on as if it had never stopped (exactly so for nsga2 and random without halving).
 
     Args:
         config: Section `search` or `tune` of the experiment.
@@ -114,13 +123,16 @@ def search(
     """
     directory = Path(directory)
     fixed = ("objectives", "constraints", "sampler", "population", "seed", "epochs")
+    halved = getattr(config, "halving", None)
+    further = {"halving": halved.model_dump(mode="json")} if halved else {}  # older journals do not have it
     inside, outside = sort_baselines(space, baselines)
     keys = [space.key(genotype) for genotype in baselines]
     studies = create_or_resume(
         directory,
         config.objectives,
         sampler or make_sampler(config.sampler, config.population, config.seed),
-        {**{key: getattr(config, key) for key in fixed}, "folds": folds, "baselines": keys, **(identity or {})},
+        {key: getattr(config, key) for key in fixed}
+        | {"folds": folds, "baselines": keys, **further, **(identity or {})},
         name,
     )
     if workers is None:
@@ -175,6 +187,13 @@ class _Coordinator:
         minutes = self.config.timeout_minutes
         self.deadline = math.inf if minutes is None else time.monotonic() + 60 * minutes
         self.metric = metric_of(self.config.objectives, self.config.constraints)
+        self.halving = getattr(self.config, "halving", None)
+        self.width = self.halving.width if self.halving else 1
+        self.rungs = (
+            self.halving.fidelities(self.config.epochs, self.folds)
+            if self.halving
+            else (Fidelity(self.config.epochs, 1.0, self.folds),)
+        )
         self.needed = (*self.config.objectives, *self.config.constraints, *self.keep)
         self.first_of: dict[str, int] = {}  # key to the number of the trial that is evaluated for it
         self.done = 0
@@ -194,7 +213,7 @@ class _Coordinator:
                 handle = self._ask(number)
                 if handle is not None:
                     handles[number] = handle
-            if not self._evaluate(handles):
+            if not self._evaluate(generation, handles):
                 return "timeout"
             self._calibrate()
             self.report()
@@ -227,7 +246,7 @@ class _Coordinator:
         chosen = dict(calibrate.choose(before, able, config.designs, self.config.seed))
         jobs = collections.deque(
             dataclasses.replace(
-                self._jobs(number, self._trials()[number])[0],
+                self._jobs(number, self._trials()[number], self.rungs[-1])[0],
                 directory=str(self.directory / TRIALS / str(number) / "synthesis"),
                 synthesise=str(self.directory / weights[number]),
             )
@@ -261,11 +280,17 @@ class _Coordinator:
             return generation
         sampled = trials[len(self.outside) :]
         complete = sum(trial.state == TrialState.COMPLETE for trial in sampled)
-        if sampled and not complete and any(trial.user_attrs["failure"]["kind"] != "invalid" for trial in sampled):
+        failed = [trial.user_attrs["failure"]["kind"] for trial in sampled if "failure" in trial.user_attrs]
+        if sampled and not complete and any(kind != "invalid" for kind in failed):
             raise RunError(_all_failed(trials, self.directory))
         first = generation.stop
-        missing = self.config.population - complete % self.config.population + (0 if trials else len(self.outside))
-        size = min(missing, self.config.trials - first)
+        done = (
+            0 if self.halving else complete % self.config.population
+        )  # a cohort that rungs thinned out is not filled up
+        missing = self.config.population - done
+        known = min(missing, max(len(self.inside) - len(sampled), 0))  # baselines, which no rung stops
+        size = known + (missing - known) * self.width + (0 if trials else len(self.outside))
+        size = min(size, self.config.trials - first)
         if size <= 0:
             return None
         logger.info("trials %d to %d of %d", first, first + size - 1, self.config.trials)
@@ -298,26 +323,61 @@ class _Coordinator:
             self.first_of.setdefault(key, number)
         return handle
 
-    def _evaluate(self, handles: Mapping[int, Trial]) -> bool:
-        """Evaluate trials and tell what came of them; False where the time was up before all were evaluated."""
+    def _evaluate(self, generation: range, handles: Mapping[int, Trial]) -> bool:
+        """Evaluate trials and tell what came of them; False where the time was up before all were evaluated.
+
+        `handles` are those of the generation that are not told yet; the others are compared with them all the same.
+        """
+        trials = self._trials()
         waiting: dict[int, list[int]] = collections.defaultdict(list)  # trial to its duplicates
-        queue: collections.deque[Job] = collections.deque()
-        for number, handle in handles.items():
-            original = self.first_of[handle.user_attrs["design"]["key"]]
+        runners: list[int] = []
+        for number in generation:
+            original = self.first_of[trials[number].user_attrs["design"]["key"]]
             if original == number:
-                missing = [job for job in self._jobs(number, handle) if f"fold {job.fold}" not in handle.user_attrs]
-                queue.extend(missing)
-                if not missing:
-                    self._finish(handles, number, waiting)
-            elif self._trials()[original].state.is_finished():
-                self._tell_duplicate(number, handle, original)
-            else:
+                runners.append(number)
+            elif number in handles and trials[original].state.is_finished():
+                self._tell_duplicate(number, handles[number], original)
+            elif number in handles:
                 waiting[original].append(number)
-        for job, reply in self._replies(queue):
-            self._store(handles[job.number], reply)
-            if all(f"fold {fold}" in handles[job.number].user_attrs for fold in range(self.folds)):
-                self._finish(handles, job.number, waiting)
-        return not queue
+        known = len(self.outside) + len(self.inside)
+        for rung, fidelity in enumerate(self.rungs):
+            is_last = rung == len(self.rungs) - 1
+            racing = runners if is_last else [number for number in runners if number >= known]
+            queue: collections.deque[Job] = collections.deque()
+            for number in racing:
+                if number in handles:
+                    noted = handles[number].user_attrs
+                    jobs = self._jobs(number, handles[number], fidelity)
+                    missing = [job for job in jobs if self._name(job) not in noted]
+                    queue.extend(missing)
+                    if not missing:
+                        self._finish(handles, number, waiting, rung)
+            for job, reply in self._replies(queue):
+                handle = handles[job.number]
+                handle.set_user_attr(self._name(job), self._stored(job, reply))
+                noted = handle.user_attrs
+                if all(self._name(one) in noted for one in self._jobs(job.number, handle, fidelity)):
+                    self._finish(handles, job.number, waiting, rung)
+            if queue:
+                return False
+            if not is_last:
+                ahead = self._promoted(racing, fidelity)
+                for number in racing:
+                    if number in handles and number not in ahead:
+                        self._stop(handles, number, waiting, rung)
+                runners = [number for number in runners if number < known or number in ahead]
+        return True
+
+    def _promoted(self, racing: Sequence[int], fidelity: Fidelity) -> set[int]:
+        """Return the trials that go on from a rung on which all are evaluated; those that failed there do not."""
+        trials = self._trials()
+        merged = {number: self._merged(number, trials[number], fidelity) for number in racing}
+        found = {number: _values(outcome) for number, (outcome, _) in merged.items() if outcome is not None}
+        losses = [[OBJECTIVES[n].loss(values[n]) for n in self.config.objectives] for values in found.values()]
+        bounds = self.config.constraints
+        missed = [[relative_violation(bounds[n], values[n]) for n in bounds] for values in found.values()]
+        ahead = halving.promoted(losses, [total_violation(each) for each in missed], self.halving.factor)
+        return {list(found)[index] for index in ahead}
 
     def _replies(self, queue: collections.deque[Job]) -> Iterator[tuple[Job, Result]]:
         """Let the workers do jobs, and yield what comes back; what the time does not suffice for stays in `queue`."""
@@ -344,7 +404,7 @@ class _Coordinator:
                     reply = Result(job.number, job.fold, error=reason, error_kind="crash")
                 yield job, reply
 
-    def _jobs(self, number: int, handle: Trial | FrozenTrial) -> list[Job]:
+    def _jobs(self, number: int, handle: Trial | FrozenTrial, fidelity: Fidelity) -> list[Job]:
         design = handle.user_attrs["design"]
         return [
             Job(
@@ -354,12 +414,18 @@ class _Coordinator:
                 seed=seed_of(self.config.seed, design["key"], fold),
                 fold=fold,
                 n_folds=self.folds,
-                epochs=self.config.epochs,
+                epochs=fidelity.epochs,
                 directory=str(self.directory / TRIALS / str(number) / f"fold{fold}"),
                 payload=self.payload,
+                rows=fidelity.rows,
             )
-            for fold in range(self.folds)
+            for fold in range(fidelity.folds)
         ]
+
+    def _name(self, job: Job) -> str:
+        """Return under what a result is noted in its trial: equal trainings, also of two rungs, are one."""
+        complete = (job.epochs, job.rows) == self.rungs[-1][:2]
+        return f"fold {job.fold}" + ("" if complete else f" at {job.epochs} epochs, {job.rows:.6g} of the rows")
 
     def _start(self, job: Job) -> None:
         with writing(job.directory):
@@ -367,23 +433,48 @@ class _Coordinator:
             Path(job.directory).mkdir(parents=True)
         self.workers.start(job)
 
-    def _store(self, handle: Trial, result: Result) -> None:
+    def _stored(self, job: Job, result: Result) -> dict[str, Any]:
+        """Return a result as the journal holds it."""
         stored = fold_results.refused(result, self.needed).to_dict()
         if stored["weights"] is not None:
             stored["weights"] = os.path.relpath(stored["weights"], self.directory)
             if Path(stored["weights"]).parts[:1] != (TRIALS,):
                 raise RunError(
-                    f"the evaluation of trial {handle.number} stored its weights as {result.weights}, where the search "
+                    f"the evaluation of trial {job.number} stored its weights as {result.weights}, where the search "
                     "cannot remove them; an evaluation must write into the directory of its job"
                 )
-        handle.set_user_attr(f"fold {result.fold}", stored)
+        return stored
 
-    def _finish(self, handles: Mapping[int, Trial], number: int, waiting: dict[int, list[int]]) -> None:
-        """Tell a trial whose folds are all back, and the duplicates that wait for it."""
-        handle = handles[number]
-        results = [Result(**handle.user_attrs[f"fold {fold}"]) for fold in range(self.folds)]
+    def _merged(
+        self, number: int, trial: Trial | FrozenTrial, fidelity: Fidelity
+    ) -> tuple[dict[str, Any] | None, dict[str, str] | None]:
+        """Return what all folds of a rung found together, or why there are no numbers; the time is of all rungs."""
+        attrs = trial.user_attrs
+        results = [Result(**attrs[self._name(job)]) for job in self._jobs(number, trial, fidelity)]
         failure = fold_results.failure(results)
-        self._tell(number, handle, fold_results.merge(results) if failure is None else None, failure)
+        if failure is not None:
+            return None, failure
+        spent = [value for name, value in attrs.items() if name.startswith("fold ")]
+        times = {name: sum(one[name] for one in spent) for name in ("seconds", "compile_seconds")}
+        return {**fold_results.merge(results), **times}, None
+
+    def _finish(self, handles: Mapping[int, Trial], number: int, waiting: dict[int, list[int]], rung: int) -> None:
+        """Tell a trial whose folds are all back, unless other rungs follow, and the duplicates that wait for it."""
+        outcome, failure = self._merged(number, handles[number], self.rungs[rung])
+        if failure is not None or rung == len(self.rungs) - 1:
+            self._tell(number, handles[number], outcome, failure)
+            self._tell_waiting(handles, number, waiting)
+        else:
+            self.progress(self.done, self.config.trials, f"trial {number} on rung {rung} of {len(self.rungs)}")
+
+    def _stop(self, handles: Mapping[int, Trial], number: int, waiting: dict[int, list[int]], rung: int) -> None:
+        """Tell a trial that does not go on from a rung; one that failed there is told already."""
+        outcome, failure = self._merged(number, handles[number], self.rungs[rung])
+        if failure is None:
+            self._tell(number, handles[number], outcome, None, rung)
+            self._tell_waiting(handles, number, waiting)
+
+    def _tell_waiting(self, handles: Mapping[int, Trial], number: int, waiting: dict[int, list[int]]) -> None:
         for duplicate in waiting.pop(number, ()):
             self._tell_duplicate(duplicate, handles[duplicate], number)
 
@@ -395,20 +486,31 @@ class _Coordinator:
             reason = f"same design as trial {original}, which failed: {failure['reason']}"
             self._tell(number, handle, None, {**failure, "reason": reason})
         else:
-            self._tell(number, handle, {**first.user_attrs["outcome"], "seconds": 0.0, "compile_seconds": 0.0}, None)
+            outcome = {**first.user_attrs["outcome"], "seconds": 0.0, "compile_seconds": 0.0}
+            self._tell(number, handle, outcome, None, first.user_attrs.get("rung"))
 
-    def _tell(self, number: int, handle: Trial, outcome: dict[str, Any] | None, failure: dict[str, str] | None) -> None:
+    def _tell(
+        self,
+        number: int,
+        handle: Trial,
+        outcome: dict[str, Any] | None,
+        failure: dict[str, str] | None,
+        rung: int | None = None,  # on which it was stopped
+    ) -> None:
         if outcome is None:
             handle.set_user_attr("failure", failure)
             handle.study.tell(handle, state=TrialState.FAIL)
         else:
             handle.set_user_attr("outcome", outcome)
-            values = {name: entry["mean"] for name, entry in outcome["metrics"].items()}
-            values |= {name: entry["quantity"]["value"] for name, entry in outcome["costs"].items()}
+            values = _values(outcome)
             for name, text in self.config.constraints.items():
                 if name not in handle.constraints:
                     handle.set_constraint(name, relative_violation(text, values[name]))
-            handle.study.tell(handle, [values[name] for name in self.config.objectives])
+            if rung is None:
+                handle.study.tell(handle, [values[name] for name in self.config.objectives])
+            else:
+                handle.set_user_attr("rung", rung)
+                handle.study.tell(handle, state=TrialState.PRUNED)
         self._count(record(number, self._trials()[number]))
         note = "no feasible design yet"
         if self.best is not None:
@@ -424,6 +526,12 @@ class _Coordinator:
 
     def _trials(self) -> list[FrozenTrial]:
         return [*self.studies[1].get_trials(deepcopy=False), *self.studies[0].get_trials(deepcopy=False)]
+
+
+def _values(outcome: Mapping[str, Any]) -> dict[str, float]:
+    """Return every number of an outcome by name."""
+    values = {name: entry["mean"] for name, entry in outcome["metrics"].items()}
+    return values | {name: entry["quantity"]["value"] for name, entry in outcome["costs"].items()}
 
 
 def _open_workers(config: SearchConfig, evaluate: str, log_directory: Path) -> Workers:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     import keras
 
     from weft.config import Experiment
-    from weft.data import Dataset
+    from weft.data import Dataset, Split
     from weft.space.architecture import Architecture
 
 WEIGHTS_FILE = "weights.npz"
@@ -61,6 +61,7 @@ def _evaluate(job: Job, experiment: Experiment, dataset: Dataset, architecture: 
 
     config = experiment.search
     splits = dataset.folds(job.n_folds, experiment.data.seed)[job.fold]
+    splits = (some_rows(splits[0], job.rows, bool(dataset.class_names), experiment.data.seed), splits[1])
     material = Material.of(dataset, experiment.data).fold(splits)
     model = build(architecture, job.seed)
     training = prepare(model, material, config, architecture.learning_rate, architecture.l1)
@@ -108,6 +109,17 @@ def _synthesise(job: Job, experiment: Experiment, dataset: Dataset, architecture
     found = synthesise(firmware, target.part, timeout_s=60.0 * experiment.firmware.synth_timeout_minutes)
     costs = {name: quantity.model_dump(mode="json") for name, quantity in found.items()}
     return Result(job.number, job.fold, costs=costs, seconds=time.perf_counter() - start)
+
+
+def some_rows(split: Split, share: float, has_classes: bool, seed: int) -> Split:
+    """Return a share of the rows, in (0, 1], and of each class its part of them; the seed says which."""
+    if share == 1.0:
+        return split
+    from weft.data.split import portion
+
+    classes = split.y if has_classes else np.zeros(len(split), int)
+    _, rows = portion(classes, max(share, 1 / len(split)), seed)
+    return split.take(rows)
 
 
 def design_costs(

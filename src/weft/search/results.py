@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from optuna.study import Study
     from optuna.trial import FrozenTrial
 
-State = Literal["complete", "failed", "running"]
+State = Literal["complete", "stopped", "failed", "running"]
 
 ROUNDS = "calibration"
 """Of the study: the rounds of synthesis so far."""
@@ -45,6 +45,7 @@ class TrialRecord:
         weights: Per fold, the path of the weights relative to the run directory, or None. Kept for the front alone.
         reason: Why there are no numbers, for a failed trial.
         error_kind: `diverged`, `unsupported` or `crash`, for a failed trial.
+        rung: The rung of successive halving, from 0, that a stopped trial did not get beyond, and whose numbers it has.
     """
 
     number: int
@@ -61,6 +62,7 @@ class TrialRecord:
     weights: tuple[str | None, ...] = ()
     reason: str | None = None
     error_kind: str | None = None
+    rung: int | None = None
 
     @property
     def violation(self) -> float:
@@ -182,6 +184,7 @@ class SearchResults:
         return {
             "trials": sum(trial.state != "running" for trial in self.trials),
             "failed": sum(trial.state == "failed" for trial in self.trials),
+            "stopped": sum(trial.state == "stopped" for trial in self.trials),
             "evaluated": len(self.evaluated),
             "front": len(self.front()),
             "hypervolume": volume.value if volume else 0.0,
@@ -224,10 +227,11 @@ def collect(search: Study, outside: Study, rounds: Sequence[Round] | None = None
 
 def record(number: int, trial: FrozenTrial) -> TrialRecord:
     """Return the record of an Optuna trial."""
-    states: dict[str, State] = {"COMPLETE": "complete", "FAIL": "failed"}
+    states: dict[str, State] = {"COMPLETE": "complete", "PRUNED": "stopped", "FAIL": "failed"}
     attrs = trial.user_attrs
     design, outcome, failure = (attrs.get(name, {}) for name in ("design", "outcome", "failure"))
     state = states.get(trial.state.name, "running")
+    has_numbers = state in ("complete", "stopped")
     return TrialRecord(
         number=number,
         state=state,
@@ -235,14 +239,15 @@ def record(number: int, trial: FrozenTrial) -> TrialRecord:
         genotype=design.get("genotype"),
         params=trial.params,
         duplicate_of=attrs.get("duplicate_of"),
-        metrics=outcome.get("metrics", {}) if state == "complete" else {},
-        costs=outcome.get("costs", {}) if state == "complete" else {},
-        violations=trial.constraints if state == "complete" else {},
+        metrics=outcome.get("metrics", {}) if has_numbers else {},
+        costs=outcome.get("costs", {}) if has_numbers else {},
+        violations=trial.constraints if has_numbers else {},
         seconds=outcome.get("seconds"),
         compile_seconds=outcome.get("compile_seconds"),
-        weights=tuple(outcome.get("weights", ())),
+        weights=() if state == "stopped" else tuple(outcome.get("weights", ())),
         reason=failure.get("reason"),
         error_kind=failure.get("kind"),
+        rung=attrs.get("rung") if state == "stopped" else None,
     )
 
 

@@ -46,8 +46,9 @@ def _table(trials: Sequence[TrialRecord], rows: Sequence[TrialRecord], units: bo
     present = {name for trial in trials for name in (*trial.metrics, *trial.costs)}
     names = [name for name in OBJECTIVES if name in present] + sorted(present - set(OBJECTIVES))
     spread = {name for name in names if any(trial.std(name) is not None for trial in trials)}
+    noted = [name for name in ("rung",) if any(getattr(trial, name) is not None for trial in trials)]
     columns: dict[str, Callable[[TrialRecord], Any]] = {
-        **{name: attrgetter(name) for name in ("number", "state", "key", "duplicate_of")},
+        **{name: attrgetter(name) for name in ("number", "state", *noted, "key", "duplicate_of")},
         **{f"params_{name}": partial(_param, name) for name in sorted({name for t in trials for name in t.params})},
     }
     for name in names:
@@ -55,7 +56,7 @@ def _table(trials: Sequence[TrialRecord], rows: Sequence[TrialRecord], units: bo
         if name in spread:
             columns[f"{name}_std"] = methodcaller("std", name)
     for name in ("violation", "feasible"):
-        columns[name] = partial(_if_complete, name)
+        columns[name] = partial(_if_it_has_numbers, name)
     columns |= {name: attrgetter(name) for name in ("seconds", "compile_seconds", "error_kind", "reason")}
     text = io.StringIO()
     table = csv.writer(text, lineterminator="\n")
@@ -75,5 +76,5 @@ def _param(name: str, trial: TrialRecord) -> Any:
     return trial.params.get(name)
 
 
-def _if_complete(name: str, trial: TrialRecord) -> Any:
-    return getattr(trial, name) if trial.state == "complete" else None
+def _if_it_has_numbers(name: str, trial: TrialRecord) -> Any:
+    return getattr(trial, name) if trial.state in ("complete", "stopped") else None
