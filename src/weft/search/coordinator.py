@@ -17,6 +17,8 @@ ones alone, whose numbers are of one fidelity; TPE takes stopped ones for worse 
 larger by those that will be stopped. Baselines are always evaluated in full, and an equal genotype shares the fate of
 the first one.
 
+After the last generation designs of the front may be evaluated once more, see `weft.search.final`.
+
 A candidate without numbers is a failed trial with its reason. A worker that dies is replaced, and its job tried again.
 """
 
@@ -43,7 +45,7 @@ from weft.config.search import SearchConfig
 from weft.config.tune import TuneConfig
 from weft.errors import RunError
 from weft.objectives import OBJECTIVES
-from weft.search import calibrate, halving
+from weft.search import calibrate, final, halving
 from weft.search import folds as fold_results
 from weft.search._disk import writing
 from weft.search._interrupt import Interrupts
@@ -217,14 +219,15 @@ class _Coordinator:
                 return "timeout"
             self._calibrate()
             self.report()
-        return "finished"
+        return "finished" if self._reevaluate() else "timeout"
 
     def report(self) -> SearchResults:
         """Write the tables and remove the weights of all trials that are neither on a front nor running."""
         results = collect(*self.studies)
         self.tables(self.directory, results)
         running = [trial for trial in results.trials if trial.state == "running"]
-        keep = {str(trial.number) for trial in (*results.front(), *results.front(self.keep), *running)}
+        searched = dataclasses.replace(results, final=())  # its front holds all that was chosen for a re-evaluation
+        keep = {str(trial.number) for trial in (*searched.front(), *searched.front(self.keep), *running)}
         weights = self.directory / TRIALS
         with writing(weights):
             for found in weights.iterdir() if weights.exists() else ():
@@ -269,6 +272,60 @@ class _Coordinator:
             "synthesised %d candidates; rank correlation of sizes before and after %.3f; front: %d joined, %d left",
             len(trials), found["rank_correlation"], len(found["joined"]), len(found["left"]),
         )  # fmt: skip
+
+    def _reevaluate(self) -> bool:
+        """Evaluate designs of the front once more, see `weft.search.final`; False where the time was up before."""
+        config = getattr(self.config, "final", None)
+        if config is None:
+            return True
+        study, results = self.studies[0], collect(*self.studies)
+        plan = {
+            "after": len(results.trials),
+            "seeds": config.seeds,
+            "epochs": config.epochs or self.config.epochs,
+            "folds": config.folds or self.folds,
+        }
+        noted = study.user_attrs.get(final.FINAL, {})
+        if {name: noted.get(name) for name in plan} != plan:
+            searched = dataclasses.replace(results, final=())
+            noted = {**plan, "trials": final.choose(searched, self.keep, config.count)}
+            study.set_user_attr(final.FINAL, noted)
+        places = {
+            final.name(noted, number, seed, fold): (number, seed, fold)
+            for number in noted["trials"]
+            for seed in range(noted["seeds"])
+            for fold in range(noted["folds"])
+        }
+        attrs = study.user_attrs
+        jobs = {name: self._final_job(noted, *place) for name, place in places.items() if name not in attrs}
+        names = {job.directory: name for name, job in jobs.items()}
+        queue, done = collections.deque(jobs.values()), len(places) - len(jobs)
+        for job, reply in self._replies(queue):
+            study.set_user_attr(names[job.directory], self._stored(job, reply))
+            done += 1
+            self.progress(self.done, self.config.trials, f"re-evaluation {done} of {len(places)}")
+        if queue:
+            return False
+        found = collect(*self.studies).final
+        for trial in (one for one in found if one.state == "failed"):
+            logger.warning("re-evaluation of trial %d failed: %s", trial.number, trial.reason)
+        if found and all(trial.state == "failed" for trial in found):
+            reasons = "\n".join(f"  trial {trial.number}: {trial.reason}" for trial in found)
+            raise RunError(
+                f"the re-evaluation of all {len(found)} designs failed, so none is left to select:\n{reasons}\n"
+                f"workers/*.log in {self.directory} say more; mend the cause and search in a new directory"
+            )
+        return True
+
+    def _final_job(self, plan: final.Plan, number: int, seed: int, fold: int) -> Job:
+        fidelity = Fidelity(plan["epochs"], 1.0, plan["folds"])
+        job = self._jobs(number, self._trials()[number], fidelity)[fold]
+        return dataclasses.replace(
+            job,
+            n_folds=plan["folds"],
+            seed=seed_of(self.config.seed, job.key, fold, "final", seed),
+            directory=str(self.directory / TRIALS / str(number) / "final" / f"seed{seed}-fold{fold}"),
+        )
 
     def _next_generation(self) -> range | None:
         """Return the trials to evaluate next, or None at the end; of an interrupted generation, all of it."""
@@ -381,7 +438,7 @@ class _Coordinator:
 
     def _replies(self, queue: collections.deque[Job]) -> Iterator[tuple[Job, Result]]:
         """Let the workers do jobs, and yield what comes back; what the time does not suffice for stays in `queue`."""
-        lost: collections.Counter[tuple[int, int]] = collections.Counter()
+        lost: collections.Counter[str] = collections.Counter()
         running = 0
         while True:
             while queue and self.workers.free and time.monotonic() < self.deadline:
@@ -394,8 +451,8 @@ class _Coordinator:
             for job, reply in back:
                 running -= 1
                 if isinstance(reply, Lost):
-                    lost[job.number, job.fold] += 1
-                    attempt = lost[job.number, job.fold]
+                    lost[job.directory] += 1
+                    attempt = lost[job.directory]
                     logger.warning("trial %d, fold %d, attempt %d: %s", job.number, job.fold, attempt, reply.reason)
                     if attempt < self.config.attempts:
                         queue.appendleft(job)

@@ -14,6 +14,7 @@ from weft.objectives import METRICS, OBJECTIVES
 from weft.search import front as fronts
 from weft.search.calibrate import Round, rescored
 from weft.search.constraints import relative_violation, total_violation
+from weft.search.final import records
 
 if TYPE_CHECKING:
     from optuna.study import Study
@@ -46,6 +47,7 @@ class TrialRecord:
         reason: Why there are no numbers, for a failed trial.
         error_kind: `diverged`, `unsupported` or `crash`, for a failed trial.
         rung: The rung of successive halving, from 0, that a stopped trial did not get beyond, and whose numbers it has.
+        seeds: Of a re-evaluation: from how many seeds it was trained; means and deviations are over seeds and folds.
     """
 
     number: int
@@ -63,6 +65,7 @@ class TrialRecord:
     reason: str | None = None
     error_kind: str | None = None
     rung: int | None = None
+    seeds: int | None = None
 
     @property
     def violation(self) -> float:
@@ -127,27 +130,39 @@ class SearchResults:
     """The trials of a search, the objectives they were compared by, and the constraints on them.
 
     `rounds` are those of `weft.search.calibrate`; the trials' costs are the measured and calibrated ones by them.
+    `final` are the designs that were evaluated once more after the search, see `weft.search.final`: with the numbers
+    and weights of that, or failed.
     """
 
     objectives: tuple[str, ...]
     constraints: dict[str, str]
     trials: tuple[TrialRecord, ...]
     rounds: tuple[Round, ...] = ()
+    final: tuple[TrialRecord, ...] = ()
 
     @property
     def evaluated(self) -> tuple[TrialRecord, ...]:
         """The complete trials that are not duplicates."""
         return tuple(trial for trial in self.trials if trial.state == "complete" and trial.duplicate_of is None)
 
+    @property
+    def candidates(self) -> tuple[TrialRecord, ...]:
+        """The trials that the front is of: those that were re-evaluated, if any were, else all that were evaluated."""
+        return tuple(trial for trial in self.final if trial.state == "complete") or self.evaluated
+
+    def chosen(self, number: int) -> TrialRecord:
+        """Return a trial with the numbers that count: those of the re-evaluation where there are any."""
+        return next((trial for trial in self.candidates if trial.number == number), self.trials[number])
+
     def front(self, constraints: Mapping[str, str] | None = None) -> tuple[TrialRecord, ...]:
-        """Return the evaluated trials that none constraint-dominates, best in the first objective first.
+        """Return the candidates that none constraint-dominates, best in the first objective first.
 
         Where no trial is feasible these are the trials of least violation.
 
         Args:
             constraints: Further bounds; trials that miss them are left out before the rest is compared.
         """
-        trials = [trial for trial in self.evaluated if total_violation(trial.missed(constraints or {})) <= 0]
+        trials = [trial for trial in self.candidates if total_violation(trial.missed(constraints or {})) <= 0]
         shape = len(trials), len(self.objectives)
         losses = np.array([trial.losses(self.objectives) for trial in trials]).reshape(shape)
         ahead = fronts.first_front(losses, [trial.violation for trial in trials])
@@ -187,6 +202,7 @@ class SearchResults:
             "stopped": sum(trial.state == "stopped" for trial in self.trials),
             "evaluated": len(self.evaluated),
             "front": len(self.front()),
+            "reevaluated": sum(trial.state == "complete" for trial in self.final),
             "hypervolume": volume.value if volume else 0.0,
             "hypervolume_reference": volume.reference if volume else None,
             "hypervolume_ideal": volume.ideal if volume else None,
@@ -217,11 +233,13 @@ def collect(search: Study, outside: Study, rounds: Sequence[Round] | None = None
     numbered = [*before, *search.get_trials(deepcopy=False)]
     constraints = identity["constraints"]
     rounds = search.user_attrs.get(ROUNDS, ()) if rounds is None else rounds
+    raw = [record(number, trial) for number, trial in enumerate(numbered)]
     return SearchResults(
         objectives=tuple(identity["objectives"]),
         constraints=constraints,
-        trials=rescored([record(number, trial) for number, trial in enumerate(numbered)], rounds, constraints),
+        trials=rescored(raw, rounds, constraints),
         rounds=tuple(rounds),
+        final=rescored(records(raw, search.user_attrs, constraints), rounds, constraints),
     )
 
 
