@@ -37,9 +37,9 @@ def rows(directory, name):
 def test_the_front_is_evaluated_anew_in_full_from_seeds_of_its_own(tmp_path):
     results = reevaluated(tmp_path, payload={"marks": str(tmp_path)}, folds=2, trials=24)
     lines = [line.split() for line in (tmp_path / "evaluated").read_text().splitlines()]
-    again = [(key, fold, seed) for key, fold, epochs, _, seed in lines if epochs == "20"]
+    again = [(key, fold, seed) for key, fold, epochs, _, seed, _ in lines if epochs == "20"]
     assert len(again) == len(results.final) * 3 * 2 == len(set(again))
-    assert not {seed for *_, seed in again} & {seed for *_, epochs, _, seed in lines if epochs == "5"}
+    assert not {seed for *_, seed in again} & {seed for *_, epochs, _, seed, _ in lines if epochs == "5"}
     searched = {trial.number for trial in dataclasses.replace(results, final=()).front()}
     assert {trial.number for trial in results.final} <= searched and len(results.final) <= 4
     assert read(tmp_path) == results and results.summary()["reevaluated"] == len(results.final)

@@ -128,7 +128,7 @@ def test_equal_designs_are_evaluated_once_a_rung_and_share_their_fate(tmp_path):
     lines = [tuple(line.split()) for line in (tmp_path / "evaluated").read_text().splitlines()]
     assert len(lines) == len(set(lines))
     epochs_of, seeds_of = collections.defaultdict(set), collections.defaultdict(set)
-    for key, fold, epochs, _, seed in lines:
+    for key, fold, epochs, _, seed, _ in lines:
         epochs_of[key].add(epochs)
         seeds_of[key, fold].add(seed)
     assert all(len(seeds) == 1 for seeds in seeds_of.values())  # anew, from the same seed

@@ -67,7 +67,7 @@ def evaluate(job: Job) -> Result:
     time.sleep(job.payload.get("sleep", 0.0))
     if "marks" in job.payload:
         with open(Path(job.payload["marks"]) / "evaluated", "a") as handle:
-            handle.write(f"{job.key} {job.fold} {job.epochs} {job.rows:.3g} {job.seed}\n")
+            handle.write(f"{job.key} {job.fold} {job.epochs} {job.rows:.3g} {job.seed} {job.inherit}\n")
     actions = job.payload.get("actions", {})
     if job.synthesise is not None:
         return synthesise(job)
@@ -81,6 +81,10 @@ def evaluate(job: Job) -> Result:
         accuracy_lost = spread * random.Random(f"{job.seed} {job.epochs} {job.rows}").uniform(0.0, 0.3)
     else:
         accuracy_lost = 0.0
+    if job.inherit is not None:  # a little of the parent remains, and each fold starts from its own
+        parent, fold = Path(job.inherit).read_text().split()
+        assert (fold, parent != job.key) == (str(job.fold), True)
+        accuracy_lost -= random.Random(parent).uniform(0.0, 0.05)
     noise = random.Random(job.seed).uniform(-0.01, 0.01)
     accuracy = 1 - ((a - 6) ** 2 + (b - 5) ** 2) / 100 + noise - accuracy_lost
     if actions.get(job.key) == "nan":

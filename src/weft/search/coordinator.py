@@ -8,7 +8,7 @@ often the search was killed and resumed:
 - Every draw has its own seed, see `weft.search.sampler`.
 - The result of each fold is in the journal as soon as it is there. A resumed search evaluates what is missing.
 - The seed of an evaluation follows from the genotype, so that equal genotypes, which genetic search proposes often, are
-  evaluated once and share the numbers they would all have had.
+  evaluated once and share the numbers they would all have had (with inherited weights: those of one parent).
 
 With successive halving a generation runs up rungs: all its candidates are evaluated with little training, and the best
 go on, trained anew (see `weft.search.halving`). A rung is judged when all of it is there, from what the journal holds,
@@ -45,7 +45,7 @@ from weft.config.search import SearchConfig
 from weft.config.tune import TuneConfig
 from weft.errors import RunError
 from weft.objectives import OBJECTIVES
-from weft.search import calibrate, final, halving
+from weft.search import calibrate, final, halving, inherit
 from weft.search import folds as fold_results
 from weft.search._disk import writing
 from weft.search._interrupt import Interrupts
@@ -126,7 +126,8 @@ def search(
     directory = Path(directory)
     fixed = ("objectives", "constraints", "sampler", "population", "seed", "epochs")
     halved = getattr(config, "halving", None)
-    further = {"halving": halved.model_dump(mode="json")} if halved else {}  # older journals do not have it
+    further = {"halving": halved.model_dump(mode="json")} if halved else {}  # older journals do not have these
+    further |= {"inherit": True} if getattr(config, "inherit", False) else {}
     inside, outside = sort_baselines(space, baselines)
     keys = [space.key(genotype) for genotype in baselines]
     studies = create_or_resume(
@@ -197,27 +198,32 @@ class _Coordinator:
             else (Fidelity(self.config.epochs, 1.0, self.folds),)
         )
         self.needed = (*self.config.objectives, *self.config.constraints, *self.keep)
-        self.first_of: dict[str, int] = {}  # key to the number of the trial that is evaluated for it
+        self.inherits = getattr(self.config, "inherit", False)
+        self.parents: dict[int, FrozenTrial] = {}  # whose weights the candidates of this generation may start from
+        self.first_of: dict[tuple[str, int | None], int] = {}  # key and parent to the trial that is evaluated for them
+        self.settled = False  # whether no round of synthesis may still want the weights of the last generation
         self.done = 0
         self.best: TrialRecord | None = None
         for trial in collect(*self.studies).trials:
             if trial.key is not None:
-                self.first_of.setdefault(trial.key, trial.number)
+                self.first_of.setdefault((trial.key, trial.parent), trial.number)
             if trial.state != "running":
                 self._count(trial)
 
     def run(self) -> Literal["finished", "timeout"]:
-        self._calibrate()  # a round that an interrupted search did not come to
+        if self._is_told() and not self._calibrate():  # a round that an interrupted search did not come to
+            return "timeout"
         while (generation := self._next_generation()) is not None:
             handles = {}
+            self.parents = self._parents(generation.start) if self.inherits else {}
             for number in generation:
                 self.interrupts.check()
                 handle = self._ask(number)
                 if handle is not None:
                     handles[number] = handle
-            if not self._evaluate(generation, handles):
+            self.settled = False
+            if not self._evaluate(generation, handles) or not self._calibrate():
                 return "timeout"
-            self._calibrate()
             self.report()
         return "finished" if self._reevaluate() else "timeout"
 
@@ -228,6 +234,10 @@ class _Coordinator:
         running = [trial for trial in results.trials if trial.state == "running"]
         searched = dataclasses.replace(results, final=())  # its front holds all that was chosen for a re-evaluation
         keep = {str(trial.number) for trial in (*searched.front(), *searched.front(self.keep), *running)}
+        if getattr(self.config, "calibrate", None) and not self.settled:
+            keep |= {str(number) for number in self._generation()}
+        if self.inherits:
+            keep |= {str(trial.parent) for trial in running} | {str(number) for number in self._parents()}
         weights = self.directory / TRIALS
         with writing(weights):
             for found in weights.iterdir() if weights.exists() else ():
@@ -235,17 +245,21 @@ class _Coordinator:
                     shutil.rmtree(found)
         return results
 
-    def _calibrate(self) -> None:
-        """Synthesise some candidates, if it is time for that, and note what came of it; see `weft.search.calibrate`."""
+    def _calibrate(self) -> bool:
+        """Synthesise some candidates, if it is time for that, and note what came of it; see `weft.search.calibrate`.
+
+        Called between generations. Candidates are those on the front or of the last generation, whose weights are there
+        however often the search was interrupted. False where the time was up before.
+        """
         config = getattr(self.config, "calibrate", None)
-        if config is None or time.monotonic() >= self.deadline:
-            return
-        before = collect(*self.studies)
+        before = collect(*self.studies) if config else None
+        if config is None or before is None or len(before.evaluated) // config.every <= len(before.rounds):
+            self.settled = True
+            return True
         rounds = before.rounds
-        if len(before.evaluated) // config.every <= len(rounds):
-            return
         weights = {t.number: t.weights[0] for t in before.evaluated if t.weights and t.weights[0] is not None}
-        able = {number for number, path in weights.items() if (self.directory / path).exists()}
+        near = {trial.number for trial in before.front()} | set(self._generation())
+        able = {number for number in near & weights.keys() if (self.directory / weights[number]).exists()}
         chosen = dict(calibrate.choose(before, able, config.designs, self.config.seed))
         jobs = collections.deque(
             dataclasses.replace(
@@ -263,8 +277,8 @@ class _Coordinator:
                 logger.warning("synthesis of trial %d failed: %s", job.number, result.error)
                 trials[str(job.number)]["error"] = result.error
             self.progress(self.done, self.config.trials, f"synthesis of trial {job.number}")
-        if jobs:  # the time was up
-            return
+        if jobs:
+            return False
         found = {"evaluated": len(before.evaluated), "trials": {str(n): trials[str(n)] for n in sorted(chosen)}}
         found |= calibrate.compared(before, collect(*self.studies, rounds=[*rounds, found]))
         self.studies[0].set_user_attr(ROUNDS, [*rounds, found])
@@ -272,6 +286,18 @@ class _Coordinator:
             "synthesised %d candidates; rank correlation of sizes before and after %.3f; front: %d joined, %d left",
             len(trials), found["rank_correlation"], len(found["joined"]), len(found["left"]),
         )  # fmt: skip
+        self.settled = True
+        return True
+
+    def _generation(self) -> range:
+        """Return the numbers of the last generation that was begun; none before the first."""
+        first, size = self.studies[0].user_attrs.get("generation", (0, 0))
+        return range(first, first + size)
+
+    def _is_told(self) -> bool:
+        """Say whether all of the last generation is told."""
+        trials = self._trials()
+        return all(number < len(trials) and trials[number].state.is_finished() for number in self._generation())
 
     def _reevaluate(self) -> bool:
         """Evaluate designs of the front once more, see `weft.search.final`; False where the time was up before."""
@@ -318,23 +344,26 @@ class _Coordinator:
         return True
 
     def _final_job(self, plan: final.Plan, number: int, seed: int, fold: int) -> Job:
-        fidelity = Fidelity(plan["epochs"], 1.0, plan["folds"])
-        job = self._jobs(number, self._trials()[number], fidelity)[fold]
-        return dataclasses.replace(
-            job,
+        design = self._trials()[number].user_attrs["design"]
+        return Job(
+            number=number,
+            key=design["key"],
+            genotype=design["genotype"],
+            seed=seed_of(self.config.seed, design["key"], fold, "final", seed),
+            fold=fold,
             n_folds=plan["folds"],
-            seed=seed_of(self.config.seed, job.key, fold, "final", seed),
+            epochs=plan["epochs"],
             directory=str(self.directory / TRIALS / str(number) / "final" / f"seed{seed}-fold{fold}"),
+            payload=self.payload,
         )
 
     def _next_generation(self) -> range | None:
         """Return the trials to evaluate next, or None at the end; of an interrupted generation, all of it."""
         study = self.studies[0]
-        trials = self._trials()
-        noted = study.user_attrs.get("generation", [0, 0])
-        generation = range(noted[0], noted[0] + noted[1])
-        if any(number >= len(trials) or not trials[number].state.is_finished() for number in generation):
+        generation = self._generation()
+        if not self._is_told():
             return generation
+        trials = self._trials()
         sampled = trials[len(self.outside) :]
         complete = sum(trial.state == TrialState.COMPLETE for trial in sampled)
         failed = [trial.user_attrs["failure"]["kind"] for trial in sampled if "failure" in trial.user_attrs]
@@ -353,6 +382,12 @@ class _Coordinator:
         logger.info("trials %d to %d of %d", first, first + size - 1, self.config.trials)
         study.set_user_attr("generation", [first, size])
         return range(first, first + size)
+
+    def _parents(self, end: int | None = None) -> dict[int, FrozenTrial]:
+        """Return the designs whose weights a candidate may start from, of the trials before `end`, by raw numbers."""
+        raw, trials = collect(*self.studies, rounds=()), self._trials()
+        front = dataclasses.replace(raw, trials=raw.trials[:end], final=()).front()
+        return {trial.number: trials[trial.number] for trial in front if trial.params and None not in trial.weights}
 
     def _ask(self, number: int) -> Trial | None:
         """Begin a trial and draw its genotype, or go on where an interrupted search stopped; None if it is finished."""
@@ -375,10 +410,18 @@ class _Coordinator:
             else:
                 _ = handle.relative_params  # gives the trial its generation, also where no parameter is drawn
                 genotype = self.space.sample(handle)
-            key = self.space.key(genotype)
-            handle.set_user_attr("design", {"key": key, "genotype": genotype})
-            self.first_of.setdefault(key, number)
+            design = {"key": self.space.key(genotype), "genotype": genotype}
+            if self.inherits and not is_outside and index >= len(self.inside):
+                design |= self._inherited(design["key"], handle)
+            handle.set_user_attr("design", design)
+            self.first_of.setdefault(_evaluation(design), number)
         return handle
+
+    def _inherited(self, key: str, handle: Trial) -> dict[str, Any]:
+        """Return what a design notes of its parent: the number, and its weights for each fold; nothing without one."""
+        others = {n: trial for n, trial in self.parents.items() if trial.user_attrs["design"]["key"] != key}
+        parent = inherit.nearest(handle, others)
+        return {} if parent is None else {"parent": parent, "weights": others[parent].user_attrs["outcome"]["weights"]}
 
     def _evaluate(self, generation: range, handles: Mapping[int, Trial]) -> bool:
         """Evaluate trials and tell what came of them; False where the time was up before all were evaluated.
@@ -389,7 +432,7 @@ class _Coordinator:
         waiting: dict[int, list[int]] = collections.defaultdict(list)  # trial to its duplicates
         runners: list[int] = []
         for number in generation:
-            original = self.first_of[trials[number].user_attrs["design"]["key"]]
+            original = self.first_of[_evaluation(trials[number].user_attrs["design"])]
             if original == number:
                 runners.append(number)
             elif number in handles and trials[original].state.is_finished():
@@ -463,6 +506,7 @@ class _Coordinator:
 
     def _jobs(self, number: int, handle: Trial | FrozenTrial, fidelity: Fidelity) -> list[Job]:
         design = handle.user_attrs["design"]
+        given = design.get("weights")  # of the parent, for each fold
         return [
             Job(
                 number=number,
@@ -475,6 +519,7 @@ class _Coordinator:
                 directory=str(self.directory / TRIALS / str(number) / f"fold{fold}"),
                 payload=self.payload,
                 rows=fidelity.rows,
+                inherit=str(self.directory / given[fold]) if given else None,
             )
             for fold in range(fidelity.folds)
         ]
@@ -583,6 +628,11 @@ class _Coordinator:
 
     def _trials(self) -> list[FrozenTrial]:
         return [*self.studies[1].get_trials(deepcopy=False), *self.studies[0].get_trials(deepcopy=False)]
+
+
+def _evaluation(design: Mapping[str, Any]) -> tuple[str, int | None]:
+    """Return what an evaluation depends on: designs for which it is equal are evaluated once."""
+    return design["key"], design.get("parent")
 
 
 def _values(outcome: Mapping[str, Any]) -> dict[str, float]:

@@ -55,7 +55,7 @@ def evaluate(job: Job) -> Result:
 def _evaluate(job: Job, experiment: Experiment, dataset: Dataset, architecture: Architecture, start: float) -> Result:
     from weft.compression.finalize import variables_of
     from weft.compression.training import Material, prepare, rate
-    from weft.space.model import build, export_weights
+    from weft.space.model import build, export_weights, inherit_weights
     from weft.train.metrics import evaluate as measure
     from weft.train.track import KeepBest
 
@@ -64,6 +64,9 @@ def _evaluate(job: Job, experiment: Experiment, dataset: Dataset, architecture: 
     splits = (some_rows(splits[0], job.rows, bool(dataset.class_names), experiment.data.seed), splits[1])
     material = Material.of(dataset, experiment.data).fold(splits)
     model = build(architecture, job.seed)
+    if job.inherit is not None:
+        with np.load(job.inherit) as stored:
+            inherit_weights(model, stored)
     training = prepare(model, material, config, architecture.learning_rate, architecture.l1)
     controls = {"learning_rate": rate(config, architecture.learning_rate, job.epochs)}
     best = KeepBest(training.metric)

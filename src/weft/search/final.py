@@ -73,9 +73,11 @@ def _record(trial: TrialRecord, results: Sequence[Result], plan: Plan, constrain
     if failed is not None:
         reason = f"seed {failed // plan['folds']}, fold {failed % plan['folds']}: {results[failed].error}"
         return dataclasses.replace(
-            trial, state="failed", seeds=plan["seeds"], metrics={}, costs={}, violations={}, weights=(),
+            trial, state="failed", seeds=plan["seeds"], parent=None, metrics={}, costs={}, violations={}, weights=(),
             seconds=None, compile_seconds=None, reason=reason, error_kind=results[failed].error_kind,
         )  # fmt: skip
     merged = fold_results.merge(results)
-    made = dataclasses.replace(trial, seeds=plan["seeds"], **{**merged, "weights": tuple(merged["weights"])})
+    made = dataclasses.replace(
+        trial, seeds=plan["seeds"], parent=None, **{**merged, "weights": tuple(merged["weights"])}
+    )
     return dataclasses.replace(made, violations=dict(zip(constraints, made.missed(constraints), strict=True)))

@@ -36,7 +36,7 @@ class TrialRecord:
         key: Hash of the genotype; None until it is drawn.
         genotype: What was built, JSON; None until it is drawn.
         params: The sampler's parameters.
-        duplicate_of: Number of the earlier trial with the same key, whose numbers these are.
+        duplicate_of: Number of the earlier trial with the same key and parent, whose numbers these are.
         metrics: Name to `{"mean", "std"}` over folds.
         costs: Name to `{"quantity", "std"}`; the quantity is a `weft.types.Quantity` as a dictionary. `raw` is the
             estimate, where a calibration has put another value in its place.
@@ -47,6 +47,7 @@ class TrialRecord:
         reason: Why there are no numbers, for a failed trial.
         error_kind: `diverged`, `unsupported` or `crash`, for a failed trial.
         rung: The rung of successive halving, from 0, that a stopped trial did not get beyond, and whose numbers it has.
+        parent: Number of the trial whose weights it started from, where it inherited any.
         seeds: Of a re-evaluation: from how many seeds it was trained; means and deviations are over seeds and folds.
     """
 
@@ -65,6 +66,7 @@ class TrialRecord:
     reason: str | None = None
     error_kind: str | None = None
     rung: int | None = None
+    parent: int | None = None
     seeds: int | None = None
 
     @property
@@ -266,6 +268,7 @@ def record(number: int, trial: FrozenTrial) -> TrialRecord:
         reason=failure.get("reason"),
         error_kind=failure.get("kind"),
         rung=attrs.get("rung") if state == "stopped" else None,
+        parent=design.get("parent"),
     )
 
 

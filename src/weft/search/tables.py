@@ -52,7 +52,7 @@ def _table(trials: Sequence[TrialRecord], rows: Sequence[TrialRecord], units: bo
     present = {name for trial in trials for name in (*trial.metrics, *trial.costs)}
     names = [name for name in OBJECTIVES if name in present] + sorted(present - set(OBJECTIVES))
     spread = {name for name in names if any(trial.std(name) is not None for trial in trials)}
-    noted = [name for name in ("rung", "seeds") if any(getattr(trial, name) is not None for trial in trials)]
+    noted = [name for name in ("rung", "seeds", "parent") if any(getattr(trial, name) is not None for trial in trials)]
     columns: dict[str, Callable[[TrialRecord], Any]] = {
         **{name: attrgetter(name) for name in ("number", "state", *noted, "key", "duplicate_of")},
         **{f"params_{name}": partial(_param, name) for name in sorted({name for t in trials for name in t.params})},
