@@ -50,16 +50,15 @@ class HalvingConfig(Section):
 
     def problems(self, epochs: int, folds: int) -> Found:
         """Return what is wrong with the rungs of an experiment: each must take more than the one before."""
-        rungs = self.fidelities(epochs, folds)
-        return [
-            (
-                ("rungs",),
-                f"rungs {number} and {number + 1} of {self.rungs} are the same ({_words(one)}); take fewer rungs or a "
-                "smaller factor, or list more under fidelity",
-            )
-            for number, (one, next_) in enumerate(pairwise(rungs))
-            if one == next_
-        ][:1]
+        found: Found = []
+        for number, (one, next_) in enumerate(pairwise(self.fidelities(epochs, folds))):
+            if one == next_ and not found:
+                message = (
+                    f"rungs {number} and {number + 1} of {self.rungs} are the same ({_words(one)}); take fewer rungs "
+                    "or a smaller factor, or list more under fidelity"
+                )
+                found.append((("rungs",), message))
+        return found
 
 
 class FinalConfig(Section):
