@@ -118,6 +118,10 @@ def test_more_trials_are_searched_by_their_own_numbers_and_re_evaluated_again(tm
     found = reevaluated(tmp_path / "parts", trials=16)
     assert tables(tmp_path / "parts")[0] == tables(tmp_path / "whole")[0]
     assert found.final and found.summary()["trials"] == 16
+    assert len(reevaluated(tmp_path / "parts", trials=16, final={**FINAL, "count": 1}).final) == 1
+    marks = {"marks": str(tmp_path)}
+    assert reevaluated(tmp_path / "parts", trials=16, payload=marks) == found  # what is known is not trained again
+    assert not (tmp_path / "evaluated").exists()
 
 
 def test_a_search_whose_time_is_up_before_goes_on_later(tmp_path):

@@ -307,6 +307,7 @@ class _Coordinator:
         study, results = self.studies[0], collect(*self.studies)
         plan = {
             "after": len(results.trials),
+            "count": config.count,
             "seeds": config.seeds,
             "epochs": config.epochs or self.config.epochs,
             "folds": config.folds or self.folds,

@@ -24,8 +24,8 @@ FINAL = "final"
 """Of the study: a `Plan`."""
 
 Plan = dict[str, Any]
-"""What is re-evaluated, as JSON: `trials` (numbers), `seeds`, `epochs`, `folds`, and `after`: how many trials there had
-been. With more of them there will be another front."""
+"""What is re-evaluated, as JSON: `trials` (numbers, at most `count`), `seeds`, `epochs`, `folds`, and `after`: how many
+trials there had been by then. With more of them there will be another front."""
 
 
 def choose(results: SearchResults, keep: Mapping[str, str], count: int) -> list[int]:
