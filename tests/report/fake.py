@@ -126,6 +126,8 @@ def evaluate(job: Job) -> Result:
     if job.synthesise is not None:
         found = quantity(round(lut * draw.uniform(1.05, 1.1)), "count", "synthesis", "Yosys 0.70, xcup")
         return Result(job.number, job.fold, costs={"lut": found})
+    if "final" in job.directory:  # each seed another one, and none as lucky as the search's
+        good += np.random.default_rng(job.seed).normal(-0.005, 0.003)
     metrics = {name: 1 - good if name == "mse" else good for name in names[job.payload["task"]]}
     return Result(
         job.number,

@@ -11,7 +11,7 @@ import pytest
 
 from weft import atomic
 from weft.report import write_report
-from weft.report.text import GAP
+from weft.report.text import GAP, metric
 from weft.search.results import read
 
 from . import fake
@@ -222,3 +222,19 @@ def test_candidates_synthesised_in_the_search_stand_beside_their_estimates(tmp_p
 
 def test_without_rounds_there_is_no_table_of_them(full):
     assert 'id="calibration"' not in full.path.read_text()
+
+
+def test_re_evaluated_numbers_say_so_and_over_how_many_seeds(tmp_path):
+    run = fake.make_run(tmp_path, points=(("epoch-30", 1),), settings=("search.final={seeds: 3, count: 4}",))
+    results = read(run.path)
+    assert len(results.final) == 4
+    html = write_report(run).read_text()
+    text = plain(html)
+    assert "The designs of the front were re-evaluated after the search, over 3 seeds" in text
+    assert "Trained anew after the search, over 3 seeds that the search has not seen" in text
+    table = text[text.index("Designs re-evaluated over several seeds") :]
+    for trial in results.final:
+        mean, std = trial.metrics["accuracy"]["mean"], trial.metrics["accuracy"]["std"]
+        assert f"{metric('accuracy', mean, std).replace(GAP, ' ')} search: " in table
+        assert metric("accuracy", results.trials[trial.number].value("accuracy")) in table
+    assert '["Re-evaluated", "3 seeds", "mean \\u00b1 standard deviation"]' in html

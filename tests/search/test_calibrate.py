@@ -127,6 +127,21 @@ def test_the_number_of_workers_and_a_kill_do_not_change_what_is_synthesised(tmp_
     assert (tmp_path / "killed" / "calibration.csv").read_text() == (tmp_path / "whole" / "calibration.csv").read_text()
 
 
+def test_pauses_do_not_change_what_is_synthesised(tmp_path):
+    arguments = {"calibrate": {"every": 3, "designs": 2}, "trials": 14}
+    run(tmp_path / "whole", **arguments)
+    for _ in range(60):  # in generations and in rounds; each pause removes weights
+        found = run(tmp_path / "paused", timeout_minutes=0.05 / 60, payload={"sleep": 0.02}, **arguments)
+        if found.status == "finished":
+            break
+    assert found.status == "finished"
+    assert tables(tmp_path / "paused") == tables(tmp_path / "whole")
+    assert (tmp_path / "paused" / "calibration.csv").read_text() == (tmp_path / "whole" / "calibration.csv").read_text()
+    assert {int(path.name) for path in (tmp_path / "paused" / "trials").iterdir()} == {
+        trial.number for trial in found.results.front()
+    }
+
+
 def test_a_failed_synthesis_is_noted_and_leaves_the_estimates(tmp_path, caplog):
     keys = [f"{a}-{b}" for a in range(10) for b in range(10)]
     results = run(tmp_path, trials=8, calibrate=CALIBRATE, payload={"unsynthesisable": keys}).results

@@ -37,6 +37,7 @@ def front_rows(directory: Path) -> tuple[list[dict[str, Any]], list[str]]:
             **{name: trial.value(name) for name in names},
             **{f"{name}_std": trial.std(name) for name in names if trial.std(name) is not None},
             "feasible": trial.feasible,
+            **({"seeds": trial.seeds} if trial.seeds is not None else {}),
         }
         for trial in results.front()
     ]

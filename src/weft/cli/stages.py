@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -10,6 +11,7 @@ from weft.cli import _show
 from weft.cli._app import Json, command, print_json
 from weft.cli._progress import bars
 from weft.cli.run import Out, Set, Source, open_run
+from weft.errors import ConfigError
 
 Directory = Annotated[str, typer.Argument(help="The run directory.")]
 
@@ -19,12 +21,19 @@ def search(
     experiment: Source,
     out: Out = None,
     changes: Set = None,
+    seeds: Annotated[
+        str | None,
+        typer.Option("--seeds", help="Search once with each seed, as in 0,1,2, and show how the results spread."),
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Search architectures and print the front."""
     from weft.cli.pareto import front_rows
     from weft.run.stages import execute
 
+    if seeds is not None:
+        _search_seeds(experiment, out, changes or [], seeds, as_json)
+        return
     opened = open_run(experiment, out, changes or [])
     summary = execute(opened, ("data", "search"), bars)
     if as_json:
@@ -32,6 +41,33 @@ def search(
         return
     _show.trials(*front_rows(opened.path))
     typer.echo(f"run: {opened.path}")
+
+
+def _search_seeds(experiment: str, out: Path | None, changes: list[str], seeds: str, as_json: bool) -> None:
+    from weft.config import load
+    from weft.config.load import source_text
+    from weft.run.seeds import PROGRESS, search_seeds
+
+    try:
+        wanted = [int(seed) for seed in seeds.split(",")]
+    except ValueError:
+        raise ConfigError(
+            f"--seeds takes whole numbers with commas between them, such as 0,1,2; got '{seeds}'"
+        ) from None
+    loaded = load(experiment, changes)
+    place = out or Path("runs") / f"{loaded.name}-seeds"
+    summary = search_seeds(loaded, source_text(experiment), place, wanted, bars)
+    if as_json:
+        print_json(summary)
+        return
+    rows = summary["progress"]
+    shown = sorted({-(-len(rows) * step // _STEPS) for step in range(1, _STEPS + 1)})
+    _show.trials([rows[n - 1] for n in shown], list(rows[0]))
+    typer.echo(f"all numbers of evaluated designs: {place / PROGRESS}; the searches: {place}/seed-*")
+
+
+_STEPS = 8
+"""Lines of the table on the terminal."""
 
 
 @command

@@ -65,6 +65,7 @@ class Experiment(Section):
                 *self._baseline_problems(),
                 *self._calibration_problems(),
                 *self._hls_problems(),
+                *self._halving_problems(),
             ]
         )
         if self.tune is not None:
@@ -150,6 +151,11 @@ class Experiment(Section):
             for block in options(slot)
             if block.no_hls is not None
         ]
+
+    def _halving_problems(self) -> Found:
+        halving = self.search.halving
+        found = [] if halving is None else halving.problems(self.search.epochs, self.data.folds)
+        return [(("search", "halving", *path), message) for path, message in found]
 
     def _baseline_problems(self) -> Found:
         mode = self.space.quantization.mode

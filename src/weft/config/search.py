@@ -8,6 +8,7 @@ from pydantic import Field, model_validator
 
 from weft.blocks import Activation, AnyGenes, Normalization
 from weft.config.constraint import Constraints, ObjectiveName
+from weft.config.fidelity import FinalConfig, HalvingConfig
 from weft.config.space import Bits, Count
 from weft.config.training import TrainingConfig
 from weft.objectives import METRICS
@@ -79,6 +80,15 @@ class SearchConfig(TrainingConfig):
     attempts: int = Field(default=3, ge=1, description="How often a candidate is tried if its worker dies.")
     calibrate: CalibrateConfig | None = Field(
         default=None, description="Synthesis of some candidates on the way; null: none before the designs."
+    )
+    halving: HalvingConfig | None = Field(
+        default=None, description="Successive halving of each generation; null: every candidate is trained in full."
+    )
+    final: FinalConfig | None = Field(
+        default=None, description="Re-evaluation of the front with several seeds; null: none."
+    )
+    inherit: bool = Field(
+        default=False, description="Whether a candidate starts from the weights of the nearest design of the front."
     )
 
     @model_validator(mode="after")

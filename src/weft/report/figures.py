@@ -147,7 +147,7 @@ def kept_points(content: Content, design: DesignContent) -> dict[str, str]:
 def front(content: Content, x: str, y: str) -> Figure:
     """Draw the evaluated trials in two objectives."""
     assert content.search is not None
-    trials, baselines = content.search.results.evaluated, content.search.baselines
+    trials, baselines = content.search.shown, content.search.baselines
     ahead = {trial.number for trial in content.search.front}
     picked = {one["number"] for one in content.selection}
 

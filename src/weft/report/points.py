@@ -8,7 +8,7 @@ from typing import Any
 
 from weft.objectives import OBJECTIVES
 from weft.report.read import Content, DesignContent, SearchContent, describe
-from weft.report.text import NOT_YET, PERCENT, axis, label, metric, number, of_trial, with_unit
+from weft.report.text import NOT_YET, PERCENT, axis, label, metric, number, of_trial, plural, with_unit
 
 LOG_ABOVE = 20.0
 """An axis starts out logarithmic if its largest value is more than this many times its smallest."""
@@ -33,7 +33,7 @@ def search_plot(content: Content) -> dict[str, Any] | None:
     names = list(dict.fromkeys([*search.results.objectives, *search.results.constraints]))
     front = {trial.number for trial in search.front}
     picked = {one["number"] for one in content.selection}
-    points = [_trial_point(search, trial, names, front, picked) for trial in search.results.evaluated]
+    points = [_trial_point(search, trial, names, front, picked) for trial in search.shown]
     x, y = pairs(search.results.objectives)[0]
     return _plot(points, [*names, "trial"], x, y)
 
@@ -74,6 +74,8 @@ def _trial_point(search: SearchContent, trial: Any, names: Sequence[str], front:
     if not trial.feasible:
         lines.append(["Constraints", f"missed by {100 * trial.violation:.3g} %", "share of the bound"])
     is_baseline = trial.key in search.baselines
+    if trial.seeds is not None:
+        lines.append(["Re-evaluated", plural(trial.seeds, "seed"), "mean ± standard deviation"])
     words = [word for word, is_so in _states(trial, front, picked, is_baseline) if is_so]
     return {
         "id": f"trial {trial.number}",

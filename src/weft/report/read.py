@@ -101,6 +101,11 @@ class SearchContent:
         """The trials that none dominates; none before the first trial is complete."""
         return self.results.front() if self.results.evaluated else ()
 
+    @cached_property
+    def shown(self) -> tuple[TrialRecord, ...]:
+        """The evaluated trials with the numbers that count: those of the re-evaluation where there are any."""
+        return tuple(self.results.chosen(trial.number) for trial in self.results.evaluated)
+
 
 @dataclass(frozen=True)
 class Content:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from weft.objectives import OBJECTIVES
@@ -429,12 +429,37 @@ def trial_table(search: SearchContent) -> Table:
     return Table(columns, rows)
 
 
+def final_table(search: SearchContent) -> Table | None:
+    """Return the designs that were re-evaluated after the search, what the search had found below; None if none."""
+    results = search.results
+    if not results.final:
+        return None
+    names = list(dict.fromkeys([*results.objectives, *results.constraints]))
+    front = {trial.number for trial in search.front}
+    columns = [Column("Trial"), Column("State", numeric=False), Column("Network", numeric=False)]
+    columns += [Column(label(name), unit(name) or OBJECTIVES[name].unit, OBJECTIVES[name].doc) for name in names]
+    rows = []
+    for trial in results.final:
+        state = "on the front" if trial.number in front else "failed" if trial.state == "failed" else "not on the front"
+        cells = [
+            Cell(str(trial.number), sort=trial.number),
+            Cell(state, trial.reason or "", sort=state, tone="bad" if trial.state == "failed" else ""),
+            Cell(describe(trial.genotype), sort=describe(trial.genotype)),
+        ]
+        for name in names:
+            new, old = _trial_cell(trial, name), _trial_cell(results.trials[trial.number], name)
+            cells.append(replace(new, sub=f"search: {old.text}"))
+        rows.append(cells)
+    return Table(columns, rows)
+
+
 def _trial_cell(trial: TrialRecord, name: str) -> Cell:
     value = trial.value(name)
     if value is None:
         return Cell("–")
     quantity = trial.costs[name]["quantity"] if name in trial.costs else None
-    title = origin(name, quantity) if quantity else "mean over folds, validation rows"
+    over = "folds" if trial.seeds is None else f"{plural(trial.seeds, 'seed')} and folds"
+    title = origin(name, quantity) if quantity else f"mean over {over}, validation rows"
     text = of_trial(name, value, trial.std(name)).removesuffix(f"{GAP}{unit(name)}")
     return Cell(text, title=title, sort=value)
 

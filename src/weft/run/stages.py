@@ -171,7 +171,7 @@ def _complete(run: Run, design: Any) -> bool:
 
 
 def _compress_job(run: Run, results: SearchResults, number: int) -> dict[str, Any]:
-    trial = results.trials[number]
+    trial = results.chosen(number)
     if not trial.weights or trial.weights[0] is None:
         raise RunError(
             f"trial {number} has no weights in {run.path / 'trials'}; search again in a new directory, "

@@ -150,7 +150,8 @@ def _rescored(
             continue
         cost, quantity = costs[name], costs[name]["quantity"]
         of = found.get(trial.number, {}).get("quantities", {}).get(name)
-        if of is not None and len(trial.weights) == 1:  # with folds the estimate is a mean, and one was measured
+        one = len(trial.weights) == 1 and trial.seeds is None  # otherwise the estimate is a mean, or of other weights
+        if of is not None and one:
             better = {**of["measured"], "reason": f"estimated as {of['estimate']:.0f} in the search"}
         elif name in maps and quantity["value"]:
             value, low, high = maps[name].range(quantity["value"])

@@ -8,7 +8,16 @@ often the search was killed and resumed:
 - Every draw has its own seed, see `weft.search.sampler`.
 - The result of each fold is in the journal as soon as it is there. A resumed search evaluates what is missing.
 - The seed of an evaluation follows from the genotype, so that equal genotypes, which genetic search proposes often, are
-  evaluated once and share the numbers they would all have had.
+  evaluated once and share the numbers they would all have had (with inherited weights: those of one parent).
+
+With successive halving a generation runs up rungs: all its candidates are evaluated with little training, and the best
+go on, trained anew (see `weft.search.halving`). A rung is judged when all of it is there, from what the journal holds,
+so a resumed search judges the same. Those that stay behind are stopped trials (`PRUNED`): NSGA-II breeds from complete
+ones alone, whose numbers are of one fidelity; TPE takes stopped ones for worse than any complete one. A generation is
+larger by those that will be stopped. Baselines are always evaluated in full, and an equal genotype shares the fate of
+the first one.
+
+After the last generation designs of the front may be evaluated once more, see `weft.search.final`.
 
 A candidate without numbers is a failed trial with its reason. A worker that dies is replaced, and its job tried again.
 """
@@ -31,15 +40,17 @@ from optuna.samplers import BaseSampler
 from optuna.study import Study
 from optuna.trial import FrozenTrial, Trial, TrialState
 
+from weft.config.fidelity import Fidelity
 from weft.config.search import SearchConfig
 from weft.config.tune import TuneConfig
 from weft.errors import RunError
-from weft.search import calibrate
+from weft.objectives import OBJECTIVES
+from weft.search import calibrate, final, halving, inherit
 from weft.search import folds as fold_results
 from weft.search._disk import writing
 from weft.search._interrupt import Interrupts
 from weft.search.baselines import sort_baselines
-from weft.search.constraints import relative_violation
+from weft.search.constraints import relative_violation, total_violation
 from weft.search.job import Job, Result, SearchSpace
 from weft.search.results import ROUNDS, SearchResults, TrialRecord, collect, metric_of, record
 from weft.search.sampler import make_sampler, seed_of
@@ -83,7 +94,7 @@ def search(
     """Search, or go on with the search in `directory`; the caller holds its `weft.lock.RunLock`.
 
     `trials`, `timeout_minutes`, `attempts` and `workers` may change between calls; the rest may not. With more trials a
-    finished search goes on as if it had never stopped (exactly so for nsga2 and random).
+    finished search goes on as if it had never stopped (exactly so for nsga2 and random without halving).
 
     Args:
         config: Section `search` or `tune` of the experiment.
@@ -114,13 +125,17 @@ def search(
     """
     directory = Path(directory)
     fixed = ("objectives", "constraints", "sampler", "population", "seed", "epochs")
+    halved = getattr(config, "halving", None)
+    further = {"halving": halved.model_dump(mode="json")} if halved else {}  # older journals do not have these
+    further |= {"inherit": True} if getattr(config, "inherit", False) else {}
     inside, outside = sort_baselines(space, baselines)
     keys = [space.key(genotype) for genotype in baselines]
     studies = create_or_resume(
         directory,
         config.objectives,
         sampler or make_sampler(config.sampler, config.population, config.seed),
-        {**{key: getattr(config, key) for key in fixed}, "folds": folds, "baselines": keys, **(identity or {})},
+        {key: getattr(config, key) for key in fixed}
+        | {"folds": folds, "baselines": keys, **further, **(identity or {})},
         name,
     )
     if workers is None:
@@ -175,37 +190,54 @@ class _Coordinator:
         minutes = self.config.timeout_minutes
         self.deadline = math.inf if minutes is None else time.monotonic() + 60 * minutes
         self.metric = metric_of(self.config.objectives, self.config.constraints)
+        self.halving = getattr(self.config, "halving", None)
+        self.width = self.halving.width if self.halving else 1
+        self.rungs = (
+            self.halving.fidelities(self.config.epochs, self.folds)
+            if self.halving
+            else (Fidelity(self.config.epochs, 1.0, self.folds),)
+        )
         self.needed = (*self.config.objectives, *self.config.constraints, *self.keep)
-        self.first_of: dict[str, int] = {}  # key to the number of the trial that is evaluated for it
+        self.inherits = getattr(self.config, "inherit", False)
+        self.parents: dict[int, FrozenTrial] = {}  # whose weights the candidates of this generation may start from
+        self.first_of: dict[tuple[str, int | None], int] = {}  # key and parent to the trial that is evaluated for them
+        self.settled = False  # whether no round of synthesis may still want the weights of the last generation
         self.done = 0
         self.best: TrialRecord | None = None
         for trial in collect(*self.studies).trials:
             if trial.key is not None:
-                self.first_of.setdefault(trial.key, trial.number)
+                self.first_of.setdefault((trial.key, trial.parent), trial.number)
             if trial.state != "running":
                 self._count(trial)
 
     def run(self) -> Literal["finished", "timeout"]:
-        self._calibrate()  # a round that an interrupted search did not come to
+        if self._is_told() and not self._calibrate():  # a round that an interrupted search did not come to
+            return "timeout"
         while (generation := self._next_generation()) is not None:
             handles = {}
+            self.parents = self._parents(generation.start) if self.inherits else {}
             for number in generation:
                 self.interrupts.check()
                 handle = self._ask(number)
                 if handle is not None:
                     handles[number] = handle
-            if not self._evaluate(handles):
+            self.settled = False
+            if not self._evaluate(generation, handles) or not self._calibrate():
                 return "timeout"
-            self._calibrate()
             self.report()
-        return "finished"
+        return "finished" if self._reevaluate() else "timeout"
 
     def report(self) -> SearchResults:
         """Write the tables and remove the weights of all trials that are neither on a front nor running."""
         results = collect(*self.studies)
         self.tables(self.directory, results)
         running = [trial for trial in results.trials if trial.state == "running"]
-        keep = {str(trial.number) for trial in (*results.front(), *results.front(self.keep), *running)}
+        searched = dataclasses.replace(results, final=())  # its front holds all that was chosen for a re-evaluation
+        keep = {str(trial.number) for trial in (*searched.front(), *searched.front(self.keep), *running)}
+        if getattr(self.config, "calibrate", None) and not self.settled:
+            keep |= {str(number) for number in self._generation()}
+        if self.inherits:
+            keep |= {str(trial.parent) for trial in running} | {str(number) for number in self._parents()}
         weights = self.directory / TRIALS
         with writing(weights):
             for found in weights.iterdir() if weights.exists() else ():
@@ -213,21 +245,25 @@ class _Coordinator:
                     shutil.rmtree(found)
         return results
 
-    def _calibrate(self) -> None:
-        """Synthesise some candidates, if it is time for that, and note what came of it; see `weft.search.calibrate`."""
+    def _calibrate(self) -> bool:
+        """Synthesise some candidates, if it is time for that, and note what came of it; see `weft.search.calibrate`.
+
+        Called between generations. Candidates are those on the front or of the last generation, whose weights are there
+        however often the search was interrupted. False where the time was up before.
+        """
         config = getattr(self.config, "calibrate", None)
-        if config is None or time.monotonic() >= self.deadline:
-            return
-        before = collect(*self.studies)
+        before = collect(*self.studies) if config else None
+        if config is None or before is None or len(before.evaluated) // config.every <= len(before.rounds):
+            self.settled = True
+            return True
         rounds = before.rounds
-        if len(before.evaluated) // config.every <= len(rounds):
-            return
         weights = {t.number: t.weights[0] for t in before.evaluated if t.weights and t.weights[0] is not None}
-        able = {number for number, path in weights.items() if (self.directory / path).exists()}
+        near = {trial.number for trial in before.front()} | set(self._generation())
+        able = {number for number in near & weights.keys() if (self.directory / weights[number]).exists()}
         chosen = dict(calibrate.choose(before, able, config.designs, self.config.seed))
         jobs = collections.deque(
             dataclasses.replace(
-                self._jobs(number, self._trials()[number])[0],
+                self._jobs(number, self._trials()[number], self.rungs[-1])[0],
                 directory=str(self.directory / TRIALS / str(number) / "synthesis"),
                 synthesise=str(self.directory / weights[number]),
             )
@@ -241,8 +277,8 @@ class _Coordinator:
                 logger.warning("synthesis of trial %d failed: %s", job.number, result.error)
                 trials[str(job.number)]["error"] = result.error
             self.progress(self.done, self.config.trials, f"synthesis of trial {job.number}")
-        if jobs:  # the time was up
-            return
+        if jobs:
+            return False
         found = {"evaluated": len(before.evaluated), "trials": {str(n): trials[str(n)] for n in sorted(chosen)}}
         found |= calibrate.compared(before, collect(*self.studies, rounds=[*rounds, found]))
         self.studies[0].set_user_attr(ROUNDS, [*rounds, found])
@@ -250,27 +286,109 @@ class _Coordinator:
             "synthesised %d candidates; rank correlation of sizes before and after %.3f; front: %d joined, %d left",
             len(trials), found["rank_correlation"], len(found["joined"]), len(found["left"]),
         )  # fmt: skip
+        self.settled = True
+        return True
+
+    def _generation(self) -> range:
+        """Return the numbers of the last generation that was begun; none before the first."""
+        first, size = self.studies[0].user_attrs.get("generation", (0, 0))
+        return range(first, first + size)
+
+    def _is_told(self) -> bool:
+        """Say whether all of the last generation is told."""
+        trials = self._trials()
+        return all(number < len(trials) and trials[number].state.is_finished() for number in self._generation())
+
+    def _reevaluate(self) -> bool:
+        """Evaluate designs of the front once more, see `weft.search.final`; False where the time was up before."""
+        config = getattr(self.config, "final", None)
+        if config is None:
+            return True
+        study, results = self.studies[0], collect(*self.studies)
+        plan = {
+            "after": len(results.trials),
+            "count": config.count,
+            "seeds": config.seeds,
+            "epochs": config.epochs or self.config.epochs,
+            "folds": config.folds or self.folds,
+        }
+        noted = study.user_attrs.get(final.FINAL, {})
+        if {name: noted.get(name) for name in plan} != plan:
+            searched = dataclasses.replace(results, final=())
+            noted = {**plan, "trials": final.choose(searched, self.keep, config.count)}
+            study.set_user_attr(final.FINAL, noted)
+        places = {
+            final.name(noted, number, seed, fold): (number, seed, fold)
+            for number in noted["trials"]
+            for seed in range(noted["seeds"])
+            for fold in range(noted["folds"])
+        }
+        attrs = study.user_attrs
+        jobs = {name: self._final_job(noted, *place) for name, place in places.items() if name not in attrs}
+        names = {job.directory: name for name, job in jobs.items()}
+        queue, done = collections.deque(jobs.values()), len(places) - len(jobs)
+        for job, reply in self._replies(queue):
+            study.set_user_attr(names[job.directory], self._stored(job, reply))
+            done += 1
+            self.progress(self.done, self.config.trials, f"re-evaluation {done} of {len(places)}")
+        if queue:
+            return False
+        found = collect(*self.studies).final
+        for trial in (one for one in found if one.state == "failed"):
+            logger.warning("re-evaluation of trial %d failed: %s", trial.number, trial.reason)
+        if found and all(trial.state == "failed" for trial in found):
+            reasons = "\n".join(f"  trial {trial.number}: {trial.reason}" for trial in found)
+            raise RunError(
+                f"the re-evaluation of all {len(found)} designs failed, so none is left to select:\n{reasons}\n"
+                f"workers/*.log in {self.directory} say more; mend the cause and search in a new directory"
+            )
+        return True
+
+    def _final_job(self, plan: final.Plan, number: int, seed: int, fold: int) -> Job:
+        design = self._trials()[number].user_attrs["design"]
+        return Job(
+            number=number,
+            key=design["key"],
+            genotype=design["genotype"],
+            seed=seed_of(self.config.seed, design["key"], fold, "final", seed),
+            fold=fold,
+            n_folds=plan["folds"],
+            epochs=plan["epochs"],
+            directory=str(self.directory / TRIALS / str(number) / "final" / f"seed{seed}-fold{fold}"),
+            payload=self.payload,
+        )
 
     def _next_generation(self) -> range | None:
         """Return the trials to evaluate next, or None at the end; of an interrupted generation, all of it."""
         study = self.studies[0]
-        trials = self._trials()
-        noted = study.user_attrs.get("generation", [0, 0])
-        generation = range(noted[0], noted[0] + noted[1])
-        if any(number >= len(trials) or not trials[number].state.is_finished() for number in generation):
+        generation = self._generation()
+        if not self._is_told():
             return generation
+        trials = self._trials()
         sampled = trials[len(self.outside) :]
         complete = sum(trial.state == TrialState.COMPLETE for trial in sampled)
-        if sampled and not complete and any(trial.user_attrs["failure"]["kind"] != "invalid" for trial in sampled):
+        failed = [trial.user_attrs["failure"]["kind"] for trial in sampled if "failure" in trial.user_attrs]
+        if sampled and not complete and any(kind != "invalid" for kind in failed):
             raise RunError(_all_failed(trials, self.directory))
         first = generation.stop
-        missing = self.config.population - complete % self.config.population + (0 if trials else len(self.outside))
-        size = min(missing, self.config.trials - first)
+        done = (
+            0 if self.halving else complete % self.config.population
+        )  # a cohort that rungs thinned out is not filled up
+        missing = self.config.population - done
+        known = min(missing, max(len(self.inside) - len(sampled), 0))  # baselines, which no rung stops
+        size = known + (missing - known) * self.width + (0 if trials else len(self.outside))
+        size = min(size, self.config.trials - first)
         if size <= 0:
             return None
         logger.info("trials %d to %d of %d", first, first + size - 1, self.config.trials)
         study.set_user_attr("generation", [first, size])
         return range(first, first + size)
+
+    def _parents(self, end: int | None = None) -> dict[int, FrozenTrial]:
+        """Return the designs whose weights a candidate may start from, of the trials before `end`, by raw numbers."""
+        raw, trials = collect(*self.studies, rounds=()), self._trials()
+        front = dataclasses.replace(raw, trials=raw.trials[:end], final=()).front()
+        return {trial.number: trials[trial.number] for trial in front if trial.params and None not in trial.weights}
 
     def _ask(self, number: int) -> Trial | None:
         """Begin a trial and draw its genotype, or go on where an interrupted search stopped; None if it is finished."""
@@ -293,35 +411,78 @@ class _Coordinator:
             else:
                 _ = handle.relative_params  # gives the trial its generation, also where no parameter is drawn
                 genotype = self.space.sample(handle)
-            key = self.space.key(genotype)
-            handle.set_user_attr("design", {"key": key, "genotype": genotype})
-            self.first_of.setdefault(key, number)
+            design = {"key": self.space.key(genotype), "genotype": genotype}
+            if self.inherits and not is_outside and index >= len(self.inside):
+                design |= self._inherited(design["key"], handle)
+            handle.set_user_attr("design", design)
+            self.first_of.setdefault(_evaluation(design), number)
         return handle
 
-    def _evaluate(self, handles: Mapping[int, Trial]) -> bool:
-        """Evaluate trials and tell what came of them; False where the time was up before all were evaluated."""
+    def _inherited(self, key: str, handle: Trial) -> dict[str, Any]:
+        """Return what a design notes of its parent: the number, and its weights for each fold; nothing without one."""
+        others = {n: trial for n, trial in self.parents.items() if trial.user_attrs["design"]["key"] != key}
+        parent = inherit.nearest(handle, others)
+        return {} if parent is None else {"parent": parent, "weights": others[parent].user_attrs["outcome"]["weights"]}
+
+    def _evaluate(self, generation: range, handles: Mapping[int, Trial]) -> bool:
+        """Evaluate trials and tell what came of them; False where the time was up before all were evaluated.
+
+        `handles` are those of the generation that are not told yet; the others are compared with them all the same.
+        """
+        trials = self._trials()
         waiting: dict[int, list[int]] = collections.defaultdict(list)  # trial to its duplicates
-        queue: collections.deque[Job] = collections.deque()
-        for number, handle in handles.items():
-            original = self.first_of[handle.user_attrs["design"]["key"]]
+        runners: list[int] = []
+        for number in generation:
+            original = self.first_of[_evaluation(trials[number].user_attrs["design"])]
             if original == number:
-                missing = [job for job in self._jobs(number, handle) if f"fold {job.fold}" not in handle.user_attrs]
-                queue.extend(missing)
-                if not missing:
-                    self._finish(handles, number, waiting)
-            elif self._trials()[original].state.is_finished():
-                self._tell_duplicate(number, handle, original)
-            else:
+                runners.append(number)
+            elif number in handles and trials[original].state.is_finished():
+                self._tell_duplicate(number, handles[number], original)
+            elif number in handles:
                 waiting[original].append(number)
-        for job, reply in self._replies(queue):
-            self._store(handles[job.number], reply)
-            if all(f"fold {fold}" in handles[job.number].user_attrs for fold in range(self.folds)):
-                self._finish(handles, job.number, waiting)
-        return not queue
+        known = len(self.outside) + len(self.inside)
+        for rung, fidelity in enumerate(self.rungs):
+            is_last = rung == len(self.rungs) - 1
+            racing = runners if is_last else [number for number in runners if number >= known]
+            queue: collections.deque[Job] = collections.deque()
+            for number in racing:
+                if number in handles:
+                    noted = handles[number].user_attrs
+                    jobs = self._jobs(number, handles[number], fidelity)
+                    missing = [job for job in jobs if self._name(job) not in noted]
+                    queue.extend(missing)
+                    if not missing:
+                        self._finish(handles, number, waiting, rung)
+            for job, reply in self._replies(queue):
+                handle = handles[job.number]
+                handle.set_user_attr(self._name(job), self._stored(job, reply))
+                noted = handle.user_attrs
+                if all(self._name(one) in noted for one in self._jobs(job.number, handle, fidelity)):
+                    self._finish(handles, job.number, waiting, rung)
+            if queue:
+                return False
+            if not is_last:
+                ahead = self._promoted(racing, fidelity)
+                for number in racing:
+                    if number in handles and number not in ahead:
+                        self._stop(handles, number, waiting, rung)
+                runners = [number for number in runners if number < known or number in ahead]
+        return True
+
+    def _promoted(self, racing: Sequence[int], fidelity: Fidelity) -> set[int]:
+        """Return the trials that go on from a rung on which all are evaluated; those that failed there do not."""
+        trials = self._trials()
+        merged = {number: self._merged(number, trials[number], fidelity) for number in racing}
+        found = {number: _values(outcome) for number, (outcome, _) in merged.items() if outcome is not None}
+        losses = [[OBJECTIVES[n].loss(values[n]) for n in self.config.objectives] for values in found.values()]
+        bounds = self.config.constraints
+        missed = [[relative_violation(bounds[n], values[n]) for n in bounds] for values in found.values()]
+        ahead = halving.promoted(losses, [total_violation(each) for each in missed], self.halving.factor)
+        return {list(found)[index] for index in ahead}
 
     def _replies(self, queue: collections.deque[Job]) -> Iterator[tuple[Job, Result]]:
         """Let the workers do jobs, and yield what comes back; what the time does not suffice for stays in `queue`."""
-        lost: collections.Counter[tuple[int, int]] = collections.Counter()
+        lost: collections.Counter[str] = collections.Counter()
         running = 0
         while True:
             while queue and self.workers.free and time.monotonic() < self.deadline:
@@ -334,8 +495,8 @@ class _Coordinator:
             for job, reply in back:
                 running -= 1
                 if isinstance(reply, Lost):
-                    lost[job.number, job.fold] += 1
-                    attempt = lost[job.number, job.fold]
+                    lost[job.directory] += 1
+                    attempt = lost[job.directory]
                     logger.warning("trial %d, fold %d, attempt %d: %s", job.number, job.fold, attempt, reply.reason)
                     if attempt < self.config.attempts:
                         queue.appendleft(job)
@@ -344,8 +505,9 @@ class _Coordinator:
                     reply = Result(job.number, job.fold, error=reason, error_kind="crash")
                 yield job, reply
 
-    def _jobs(self, number: int, handle: Trial | FrozenTrial) -> list[Job]:
+    def _jobs(self, number: int, handle: Trial | FrozenTrial, fidelity: Fidelity) -> list[Job]:
         design = handle.user_attrs["design"]
+        given = design.get("weights")  # of the parent, for each fold
         return [
             Job(
                 number=number,
@@ -354,12 +516,19 @@ class _Coordinator:
                 seed=seed_of(self.config.seed, design["key"], fold),
                 fold=fold,
                 n_folds=self.folds,
-                epochs=self.config.epochs,
+                epochs=fidelity.epochs,
                 directory=str(self.directory / TRIALS / str(number) / f"fold{fold}"),
                 payload=self.payload,
+                rows=fidelity.rows,
+                inherit=str(self.directory / given[fold]) if given else None,
             )
-            for fold in range(self.folds)
+            for fold in range(fidelity.folds)
         ]
+
+    def _name(self, job: Job) -> str:
+        """Return under what a result is noted in its trial: equal trainings, also of two rungs, are one."""
+        complete = (job.epochs, job.rows) == self.rungs[-1][:2]
+        return f"fold {job.fold}" + ("" if complete else f" at {job.epochs} epochs, {job.rows:.6g} of the rows")
 
     def _start(self, job: Job) -> None:
         with writing(job.directory):
@@ -367,23 +536,48 @@ class _Coordinator:
             Path(job.directory).mkdir(parents=True)
         self.workers.start(job)
 
-    def _store(self, handle: Trial, result: Result) -> None:
+    def _stored(self, job: Job, result: Result) -> dict[str, Any]:
+        """Return a result as the journal holds it."""
         stored = fold_results.refused(result, self.needed).to_dict()
         if stored["weights"] is not None:
             stored["weights"] = os.path.relpath(stored["weights"], self.directory)
             if Path(stored["weights"]).parts[:1] != (TRIALS,):
                 raise RunError(
-                    f"the evaluation of trial {handle.number} stored its weights as {result.weights}, where the search "
+                    f"the evaluation of trial {job.number} stored its weights as {result.weights}, where the search "
                     "cannot remove them; an evaluation must write into the directory of its job"
                 )
-        handle.set_user_attr(f"fold {result.fold}", stored)
+        return stored
 
-    def _finish(self, handles: Mapping[int, Trial], number: int, waiting: dict[int, list[int]]) -> None:
-        """Tell a trial whose folds are all back, and the duplicates that wait for it."""
-        handle = handles[number]
-        results = [Result(**handle.user_attrs[f"fold {fold}"]) for fold in range(self.folds)]
+    def _merged(
+        self, number: int, trial: Trial | FrozenTrial, fidelity: Fidelity
+    ) -> tuple[dict[str, Any] | None, dict[str, str] | None]:
+        """Return what all folds of a rung found together, or why there are no numbers; the time is of all rungs."""
+        attrs = trial.user_attrs
+        results = [Result(**attrs[self._name(job)]) for job in self._jobs(number, trial, fidelity)]
         failure = fold_results.failure(results)
-        self._tell(number, handle, fold_results.merge(results) if failure is None else None, failure)
+        if failure is not None:
+            return None, failure
+        spent = [value for name, value in attrs.items() if name.startswith("fold ")]
+        times = {name: sum(one[name] for one in spent) for name in ("seconds", "compile_seconds")}
+        return {**fold_results.merge(results), **times}, None
+
+    def _finish(self, handles: Mapping[int, Trial], number: int, waiting: dict[int, list[int]], rung: int) -> None:
+        """Tell a trial whose folds are all back, unless other rungs follow, and the duplicates that wait for it."""
+        outcome, failure = self._merged(number, handles[number], self.rungs[rung])
+        if failure is not None or rung == len(self.rungs) - 1:
+            self._tell(number, handles[number], outcome, failure)
+            self._tell_waiting(handles, number, waiting)
+        else:
+            self.progress(self.done, self.config.trials, f"trial {number} on rung {rung} of {len(self.rungs)}")
+
+    def _stop(self, handles: Mapping[int, Trial], number: int, waiting: dict[int, list[int]], rung: int) -> None:
+        """Tell a trial that does not go on from a rung; one that failed there is told already."""
+        outcome, failure = self._merged(number, handles[number], self.rungs[rung])
+        if failure is None:
+            self._tell(number, handles[number], outcome, None, rung)
+            self._tell_waiting(handles, number, waiting)
+
+    def _tell_waiting(self, handles: Mapping[int, Trial], number: int, waiting: dict[int, list[int]]) -> None:
         for duplicate in waiting.pop(number, ()):
             self._tell_duplicate(duplicate, handles[duplicate], number)
 
@@ -395,20 +589,31 @@ class _Coordinator:
             reason = f"same design as trial {original}, which failed: {failure['reason']}"
             self._tell(number, handle, None, {**failure, "reason": reason})
         else:
-            self._tell(number, handle, {**first.user_attrs["outcome"], "seconds": 0.0, "compile_seconds": 0.0}, None)
+            outcome = {**first.user_attrs["outcome"], "seconds": 0.0, "compile_seconds": 0.0}
+            self._tell(number, handle, outcome, None, first.user_attrs.get("rung"))
 
-    def _tell(self, number: int, handle: Trial, outcome: dict[str, Any] | None, failure: dict[str, str] | None) -> None:
+    def _tell(
+        self,
+        number: int,
+        handle: Trial,
+        outcome: dict[str, Any] | None,
+        failure: dict[str, str] | None,
+        rung: int | None = None,  # on which it was stopped
+    ) -> None:
         if outcome is None:
             handle.set_user_attr("failure", failure)
             handle.study.tell(handle, state=TrialState.FAIL)
         else:
             handle.set_user_attr("outcome", outcome)
-            values = {name: entry["mean"] for name, entry in outcome["metrics"].items()}
-            values |= {name: entry["quantity"]["value"] for name, entry in outcome["costs"].items()}
+            values = _values(outcome)
             for name, text in self.config.constraints.items():
                 if name not in handle.constraints:
                     handle.set_constraint(name, relative_violation(text, values[name]))
-            handle.study.tell(handle, [values[name] for name in self.config.objectives])
+            if rung is None:
+                handle.study.tell(handle, [values[name] for name in self.config.objectives])
+            else:
+                handle.set_user_attr("rung", rung)
+                handle.study.tell(handle, state=TrialState.PRUNED)
         self._count(record(number, self._trials()[number]))
         note = "no feasible design yet"
         if self.best is not None:
@@ -424,6 +629,17 @@ class _Coordinator:
 
     def _trials(self) -> list[FrozenTrial]:
         return [*self.studies[1].get_trials(deepcopy=False), *self.studies[0].get_trials(deepcopy=False)]
+
+
+def _evaluation(design: Mapping[str, Any]) -> tuple[str, int | None]:
+    """Return what an evaluation depends on: designs for which it is equal are evaluated once."""
+    return design["key"], design.get("parent")
+
+
+def _values(outcome: Mapping[str, Any]) -> dict[str, float]:
+    """Return every number of an outcome by name."""
+    values = {name: entry["mean"] for name, entry in outcome["metrics"].items()}
+    return values | {name: entry["quantity"]["value"] for name, entry in outcome["costs"].items()}
 
 
 def _open_workers(config: SearchConfig, evaluate: str, log_directory: Path) -> Workers:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     import keras
 
     from weft.config import Experiment, SearchConfig
-    from weft.data import Dataset
+    from weft.data import Dataset, Split
     from weft.space.architecture import Architecture
 
 WEIGHTS_FILE = "weights.npz"
@@ -55,14 +55,18 @@ def evaluate(job: Job) -> Result:
 def _evaluate(job: Job, experiment: Experiment, dataset: Dataset, architecture: Architecture, start: float) -> Result:
     from weft.compression.finalize import variables_of
     from weft.compression.training import Material, prepare, rate
-    from weft.space.model import build, export_weights
+    from weft.space.model import build, export_weights, inherit_weights
     from weft.train.metrics import evaluate as measure
     from weft.train.track import KeepBest
 
     config = as_drawn(experiment.search, architecture)
     splits = dataset.folds(job.n_folds, experiment.data.seed)[job.fold]
+    splits = (some_rows(splits[0], job.rows, bool(dataset.class_names), experiment.data.seed), splits[1])
     material = Material.of(dataset, experiment.data).fold(splits)
     model = build(architecture, job.seed)
+    if job.inherit is not None:
+        with np.load(job.inherit) as stored:
+            inherit_weights(model, stored)
     training = prepare(model, material, config, architecture.learning_rate, architecture.l1,
                        architecture.weight_decay)  # fmt: skip
     controls = {"learning_rate": rate(config, architecture.learning_rate, job.epochs)}
@@ -119,6 +123,17 @@ def _synthesise(job: Job, experiment: Experiment, dataset: Dataset, architecture
     found = synthesise(firmware, target.part, timeout_s=60.0 * experiment.firmware.synth_timeout_minutes)
     costs = {name: quantity.model_dump(mode="json") for name, quantity in found.items()}
     return Result(job.number, job.fold, costs=costs, seconds=time.perf_counter() - start)
+
+
+def some_rows(split: Split, share: float, has_classes: bool, seed: int) -> Split:
+    """Return a share of the rows, in (0, 1], and of each class its part of them; the seed says which."""
+    if share == 1.0:
+        return split
+    from weft.data.split import portion
+
+    classes = split.y if has_classes else np.zeros(len(split), int)
+    _, rows = portion(classes, max(share, 1 / len(split)), seed)
+    return split.take(rows)
 
 
 def design_costs(

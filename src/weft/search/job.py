@@ -33,6 +33,8 @@ class Job:
         payload: What every job of the search shares (paths, settings), JSON, opaque to the coordinator.
         synthesise: If given, the weights of an earlier result of this genotype: nothing is trained, the firmware of
             these weights is synthesised, and the costs of the result are what synthesis found.
+        rows: Share of the training rows to train on, in (0, 1].
+        inherit: If given, the weights of another genotype's result on this fold, to start from where shapes overlap.
     """
 
     number: int
@@ -45,6 +47,8 @@ class Job:
     directory: str
     payload: dict[str, Any] = field(default_factory=dict)
     synthesise: str | None = None
+    rows: float = 1.0
+    inherit: str | None = None
 
     def to_json(self) -> str:
         """Return the job as one line of JSON."""

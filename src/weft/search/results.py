@@ -14,12 +14,13 @@ from weft.objectives import METRICS, OBJECTIVES
 from weft.search import front as fronts
 from weft.search.calibrate import Round, rescored
 from weft.search.constraints import relative_violation, total_violation
+from weft.search.final import records
 
 if TYPE_CHECKING:
     from optuna.study import Study
     from optuna.trial import FrozenTrial
 
-State = Literal["complete", "failed", "running"]
+State = Literal["complete", "stopped", "failed", "running"]
 
 ROUNDS = "calibration"
 """Of the study: the rounds of synthesis so far."""
@@ -35,7 +36,7 @@ class TrialRecord:
         key: Hash of the genotype; None until it is drawn.
         genotype: What was built, JSON; None until it is drawn.
         params: The sampler's parameters.
-        duplicate_of: Number of the earlier trial with the same key, whose numbers these are.
+        duplicate_of: Number of the earlier trial with the same key and parent, whose numbers these are.
         metrics: Name to `{"mean", "std"}` over folds.
         costs: Name to `{"quantity", "std"}`; the quantity is a `weft.types.Quantity` as a dictionary. `raw` is the
             estimate, where a calibration has put another value in its place.
@@ -45,6 +46,9 @@ class TrialRecord:
         weights: Per fold, the path of the weights relative to the run directory, or None. Kept for the front alone.
         reason: Why there are no numbers, for a failed trial.
         error_kind: `diverged`, `unsupported` or `crash`, for a failed trial.
+        rung: The rung of successive halving, from 0, that a stopped trial did not get beyond, and whose numbers it has.
+        parent: Number of the trial whose weights it started from, where it inherited any.
+        seeds: Of a re-evaluation: from how many seeds it was trained; means and deviations are over seeds and folds.
     """
 
     number: int
@@ -61,6 +65,9 @@ class TrialRecord:
     weights: tuple[str | None, ...] = ()
     reason: str | None = None
     error_kind: str | None = None
+    rung: int | None = None
+    parent: int | None = None
+    seeds: int | None = None
 
     @property
     def violation(self) -> float:
@@ -125,27 +132,39 @@ class SearchResults:
     """The trials of a search, the objectives they were compared by, and the constraints on them.
 
     `rounds` are those of `weft.search.calibrate`; the trials' costs are the measured and calibrated ones by them.
+    `final` are the designs that were evaluated once more after the search, see `weft.search.final`: with the numbers
+    and weights of that, or failed.
     """
 
     objectives: tuple[str, ...]
     constraints: dict[str, str]
     trials: tuple[TrialRecord, ...]
     rounds: tuple[Round, ...] = ()
+    final: tuple[TrialRecord, ...] = ()
 
     @property
     def evaluated(self) -> tuple[TrialRecord, ...]:
         """The complete trials that are not duplicates."""
         return tuple(trial for trial in self.trials if trial.state == "complete" and trial.duplicate_of is None)
 
+    @property
+    def candidates(self) -> tuple[TrialRecord, ...]:
+        """The trials that the front is of: those that were re-evaluated, if any were, else all that were evaluated."""
+        return tuple(trial for trial in self.final if trial.state == "complete") or self.evaluated
+
+    def chosen(self, number: int) -> TrialRecord:
+        """Return a trial with the numbers that count: those of the re-evaluation where there are any."""
+        return next((trial for trial in self.candidates if trial.number == number), self.trials[number])
+
     def front(self, constraints: Mapping[str, str] | None = None) -> tuple[TrialRecord, ...]:
-        """Return the evaluated trials that none constraint-dominates, best in the first objective first.
+        """Return the candidates that none constraint-dominates, best in the first objective first.
 
         Where no trial is feasible these are the trials of least violation.
 
         Args:
             constraints: Further bounds; trials that miss them are left out before the rest is compared.
         """
-        trials = [trial for trial in self.evaluated if total_violation(trial.missed(constraints or {})) <= 0]
+        trials = [trial for trial in self.candidates if total_violation(trial.missed(constraints or {})) <= 0]
         shape = len(trials), len(self.objectives)
         losses = np.array([trial.losses(self.objectives) for trial in trials]).reshape(shape)
         ahead = fronts.first_front(losses, [trial.violation for trial in trials])
@@ -182,8 +201,10 @@ class SearchResults:
         return {
             "trials": sum(trial.state != "running" for trial in self.trials),
             "failed": sum(trial.state == "failed" for trial in self.trials),
+            "stopped": sum(trial.state == "stopped" for trial in self.trials),
             "evaluated": len(self.evaluated),
             "front": len(self.front()),
+            "reevaluated": sum(trial.state == "complete" for trial in self.final),
             "hypervolume": volume.value if volume else 0.0,
             "hypervolume_reference": volume.reference if volume else None,
             "hypervolume_ideal": volume.ideal if volume else None,
@@ -214,20 +235,23 @@ def collect(search: Study, outside: Study, rounds: Sequence[Round] | None = None
     numbered = [*before, *search.get_trials(deepcopy=False)]
     constraints = identity["constraints"]
     rounds = search.user_attrs.get(ROUNDS, ()) if rounds is None else rounds
+    raw = [record(number, trial) for number, trial in enumerate(numbered)]
     return SearchResults(
         objectives=tuple(identity["objectives"]),
         constraints=constraints,
-        trials=rescored([record(number, trial) for number, trial in enumerate(numbered)], rounds, constraints),
+        trials=rescored(raw, rounds, constraints),
         rounds=tuple(rounds),
+        final=rescored(records(raw, search.user_attrs, constraints), rounds, constraints),
     )
 
 
 def record(number: int, trial: FrozenTrial) -> TrialRecord:
     """Return the record of an Optuna trial."""
-    states: dict[str, State] = {"COMPLETE": "complete", "FAIL": "failed"}
+    states: dict[str, State] = {"COMPLETE": "complete", "PRUNED": "stopped", "FAIL": "failed"}
     attrs = trial.user_attrs
     design, outcome, failure = (attrs.get(name, {}) for name in ("design", "outcome", "failure"))
     state = states.get(trial.state.name, "running")
+    has_numbers = state in ("complete", "stopped")
     return TrialRecord(
         number=number,
         state=state,
@@ -235,14 +259,16 @@ def record(number: int, trial: FrozenTrial) -> TrialRecord:
         genotype=design.get("genotype"),
         params=trial.params,
         duplicate_of=attrs.get("duplicate_of"),
-        metrics=outcome.get("metrics", {}) if state == "complete" else {},
-        costs=outcome.get("costs", {}) if state == "complete" else {},
-        violations=trial.constraints if state == "complete" else {},
+        metrics=outcome.get("metrics", {}) if has_numbers else {},
+        costs=outcome.get("costs", {}) if has_numbers else {},
+        violations=trial.constraints if has_numbers else {},
         seconds=outcome.get("seconds"),
         compile_seconds=outcome.get("compile_seconds"),
-        weights=tuple(outcome.get("weights", ())),
+        weights=() if state == "stopped" else tuple(outcome.get("weights", ())),
         reason=failure.get("reason"),
         error_kind=failure.get("kind"),
+        rung=attrs.get("rung") if state == "stopped" else None,
+        parent=design.get("parent"),
     )
 
 

@@ -28,7 +28,7 @@ def select(results: SearchResults, config: SelectConfig, metric: str | None = No
     other of them dominates. Where these are fewer than `count`, the reasons say so.
 
     Args:
-        results: Of a search.
+        results: Of a search; where designs were re-evaluated after it, these are the candidates, by their new numbers.
         config: Section `select`.
         metric: What `best_metric` ranks by; by default the first metric among the objectives.
 
@@ -37,7 +37,7 @@ def select(results: SearchResults, config: SelectConfig, metric: str | None = No
     """
     metric = metric or metric_of(results.objectives, results.constraints)
     limits = list(dict.fromkeys([*results.constraints.items(), *config.constraints.items()]))
-    _check_feasible(results.evaluated, limits)
+    _check_feasible(results.candidates, limits)
     candidates = results.front(config.constraints)
     scores, reasons, rule = _scores(candidates, results.objectives, config, metric)
     order = sorted(
@@ -45,6 +45,8 @@ def select(results: SearchResults, config: SelectConfig, metric: str | None = No
         key=lambda i: (scores[i], candidates[i].losses(results.objectives), candidates[i].number),
     )
     among = f"of {len(candidates)} designs on the front" + (f" that meet {_words(limits)}" if limits else "")
+    seeds = candidates[0].seeds if candidates else None
+    among += f", re-evaluated over {seeds} seed{'s' * (seeds > 1)}" if seeds else ""
     short = f"; {config.count} were asked for" if len(candidates) < config.count else ""
     return [
         Selection(candidates[i].number, f"{rule}, place {place} {among}: {reasons[i]}{short}")

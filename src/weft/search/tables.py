@@ -16,18 +16,24 @@ from weft.search._disk import writing
 from weft.search.calibrate import rows
 from weft.search.results import SearchResults, TrialRecord
 
-TRIALS_TABLE, FRONT_TABLE, CALIBRATION_TABLE = "trials.csv", "pareto.csv", "calibration.csv"
+TRIALS_TABLE, FRONT_TABLE, FINAL_TABLE, CALIBRATION_TABLE = "trials.csv", "pareto.csv", "final.csv", "calibration.csv"
 
 
 def write_tables(directory: Path, results: SearchResults, units: bool = False) -> None:
     """Replace `trials.csv` and `pareto.csv` of a run directory, and `calibration.csv` if candidates were synthesised.
 
     A metric or cost `x` has the columns `x` and, with folds, `x_std`, in the unit that `weft.objectives` states; the
-    sampler's parameters have the columns `params_*`. With `units` the heads say the units, as in `lut [count]`.
+    sampler's parameters have the columns `params_*`. With `units` the heads say the units, as in `lut [count]`. Designs
+    that were re-evaluated after the search stand in `final.csv`, and those of them on the front in `pareto.csv`: with
+    mean and deviation over `seeds`.
     """
-    for name, trials in ((TRIALS_TABLE, results.trials), (FRONT_TABLE, results.front())):
+    of_front = results.final or results.trials
+    tables = {TRIALS_TABLE: (results.trials, results.trials), FRONT_TABLE: (of_front, results.front())}
+    if results.final:
+        tables[FINAL_TABLE] = (results.final, results.final)
+    for name, (trials, shown) in tables.items():
         with writing(directory / name):
-            atomic.write_text(directory / name, _table(results.trials, trials, units))
+            atomic.write_text(directory / name, _table(trials, shown, units))
     if results.rounds:
         with writing(directory / CALIBRATION_TABLE):
             atomic.write_text(directory / CALIBRATION_TABLE, _calibration(results))
@@ -46,8 +52,9 @@ def _table(trials: Sequence[TrialRecord], rows: Sequence[TrialRecord], units: bo
     present = {name for trial in trials for name in (*trial.metrics, *trial.costs)}
     names = [name for name in OBJECTIVES if name in present] + sorted(present - set(OBJECTIVES))
     spread = {name for name in names if any(trial.std(name) is not None for trial in trials)}
+    noted = [name for name in ("rung", "seeds", "parent") if any(getattr(trial, name) is not None for trial in trials)]
     columns: dict[str, Callable[[TrialRecord], Any]] = {
-        **{name: attrgetter(name) for name in ("number", "state", "key", "duplicate_of")},
+        **{name: attrgetter(name) for name in ("number", "state", *noted, "key", "duplicate_of")},
         **{f"params_{name}": partial(_param, name) for name in sorted({name for t in trials for name in t.params})},
     }
     for name in names:
@@ -55,7 +62,7 @@ def _table(trials: Sequence[TrialRecord], rows: Sequence[TrialRecord], units: bo
         if name in spread:
             columns[f"{name}_std"] = methodcaller("std", name)
     for name in ("violation", "feasible"):
-        columns[name] = partial(_if_complete, name)
+        columns[name] = partial(_if_it_has_numbers, name)
     columns |= {name: attrgetter(name) for name in ("seconds", "compile_seconds", "error_kind", "reason")}
     text = io.StringIO()
     table = csv.writer(text, lineterminator="\n")
@@ -75,5 +82,5 @@ def _param(name: str, trial: TrialRecord) -> Any:
     return trial.params.get(name)
 
 
-def _if_complete(name: str, trial: TrialRecord) -> Any:
-    return getattr(trial, name) if trial.state == "complete" else None
+def _if_it_has_numbers(name: str, trial: TrialRecord) -> Any:
+    return getattr(trial, name) if trial.state in ("complete", "stopped") else None

@@ -80,6 +80,27 @@ def import_weights(model: keras.Model, weights: Mapping[str, np.ndarray]) -> Non
         variable.assign(value - _epsilon(model, name) if name.endswith("/variance") else value)
 
 
+def inherit_weights(model: keras.Model, weights: Mapping[str, np.ndarray]) -> list[str]:
+    """Set what a model shares with `export_weights` of another network: of layers of one name, the leading slices.
+
+    What lies beyond the other's shape keeps its value, and so does a weight that the other has not, or has with another
+    number of axes.
+
+    Returns:
+        The names of the weights that were set, all or in part.
+    """
+    found = []
+    for name, variable in _roles(model).items():
+        if name not in weights or weights[name].ndim != len(variable.shape):
+            continue
+        given, value = weights[name], np.array(variable.value)
+        shared = tuple(slice(0, min(sizes)) for sizes in zip(given.shape, value.shape, strict=True))
+        value[shared] = given[shared] - (_epsilon(model, name) if name.endswith("/variance") else 0.0)
+        variable.assign(value)
+        found.append(name)
+    return found
+
+
 def _epsilon(model: keras.Model, name: str) -> float:
     import keras
 

@@ -173,7 +173,7 @@ def _of_design(run: Run, asked: Asked) -> Subject:
     assert asked.design is not None
     design = run.design(asked.design)
     number = design.read("training.json")["trial"]
-    trial = read(run.path).trials[number]
+    trial = read(run.path).chosen(number)
     weights = trial.weights[0] if trial.weights else None
     if weights is None or not (run.path / weights).exists() or trial.genotype is None:
         raise RunError(f"the weights of trial {number}, which {design.id} comes from, are no longer in {run.path}")
