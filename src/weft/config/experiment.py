@@ -12,6 +12,7 @@ from weft.config.constraint import parse_constraints
 from weft.config.cost import CostConfig
 from weft.config.data import DataConfig
 from weft.config.firmware import FirmwareConfig
+from weft.config.sampler import choices_below, endless, unfit
 from weft.config.search import SearchConfig
 from weft.config.select import SelectConfig
 from weft.config.space import SpaceConfig
@@ -62,6 +63,7 @@ class Experiment(Section):
                 *self._task_problems(),
                 *self._latency_problems(),
                 *self._baseline_problems(),
+                *self._sampler_problems(),
                 *self._calibration_problems(),
             ]
         )
@@ -135,6 +137,11 @@ class Experiment(Section):
                 )
             )
         return found
+
+    def _sampler_problems(self) -> Found:
+        sampler, choices = self.search.sampler, dict(choices_below(self.space, ("space",)))
+        found = unfit(sampler, self.search.objectives, choices.values(), "the choices of the space")
+        return [*((("search", *path), message) for path, message in found), *endless(sampler, choices.items())]
 
     def _baseline_problems(self) -> Found:
         mode = self.space.quantization.mode

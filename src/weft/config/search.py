@@ -7,6 +7,7 @@ from typing import Literal
 from pydantic import Field, model_validator
 
 from weft.config.constraint import Constraints, ObjectiveName
+from weft.config.sampler import SamplerName
 from weft.config.space import Activation, Bits, Count, Normalization
 from weft.config.training import TrainingConfig
 from weft.objectives import METRICS
@@ -41,9 +42,11 @@ class SearchConfig(TrainingConfig):
     """The search over the space."""
 
     epochs: int = Field(default=5, ge=1, description="Epochs that each candidate trains.")
-    sampler: Literal["nsga2", "random", "tpe"] = Field(default="nsga2", description="What proposes the next candidate.")
+    sampler: SamplerName = Field(
+        default="nsga2", description="What proposes the next candidate: a sampler of Optuna; grid tries every one."
+    )
     trials: int = Field(default=100, ge=1, description="Candidates to evaluate, baselines included.")
-    population: int = Field(default=20, ge=2, description="Candidates of one generation (nsga2).")
+    population: int = Field(default=20, ge=2, description="Candidates proposed before the results of any are known.")
     objectives: list[ObjectiveName] = Field(
         default=["accuracy", "lut", "latency_cycles"], min_length=1, description="What is traded off, each once."
     )

@@ -25,12 +25,13 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 from optuna.samplers import BaseSampler
 from optuna.study import Study
 from optuna.trial import FrozenTrial, Trial, TrialState
 
+from weft.config.sampler import EXHAUSTIVE
 from weft.config.search import SearchConfig
 from weft.config.tune import TuneConfig
 from weft.errors import RunError
@@ -42,13 +43,15 @@ from weft.search.baselines import sort_baselines
 from weft.search.constraints import relative_violation
 from weft.search.job import Job, Result, SearchSpace
 from weft.search.results import ROUNDS, SearchResults, TrialRecord, collect, metric_of, record
-from weft.search.sampler import make_sampler, seed_of
+from weft.search.sampler import KNOWING, make_sampler, seed_of, size_of
 from weft.search.study import SEARCH, create_or_resume, running_trial
 from weft.search.tables import write_tables
 from weft.search.workers import InlineWorkers, LocalWorkers, Lost, Workers, automatic_count
 from weft.types import Progress, no_progress
 
 logger = logging.getLogger(__name__)
+
+_Config = TypeVar("_Config", SearchConfig, TuneConfig)
 
 TRIALS = "trials"
 """Directory of a run with one directory per trial, `trials/<number>/fold<k>`, for weights."""
@@ -83,7 +86,7 @@ def search(
     """Search, or go on with the search in `directory`; the caller holds its `weft.lock.RunLock`.
 
     `trials`, `timeout_minutes`, `attempts` and `workers` may change between calls; the rest may not. With more trials a
-    finished search goes on as if it had never stopped (exactly so for nsga2 and random).
+    finished search goes on as if it had never stopped (exactly so for nsga2, nsga3, random, grid and qmc).
 
     Args:
         config: Section `search` or `tune` of the experiment.
@@ -116,10 +119,12 @@ def search(
     fixed = ("objectives", "constraints", "sampler", "population", "seed", "epochs")
     inside, outside = sort_baselines(space, baselines)
     keys = [space.key(genotype) for genotype in baselines]
+    if sampler is None:
+        config, sampler = _sampler(config, space, len(inside), len(outside))
     studies = create_or_resume(
         directory,
         config.objectives,
-        sampler or make_sampler(config.sampler, config.population, config.seed),
+        sampler,
         {**{key: getattr(config, key) for key in fixed}, "folds": folds, "baselines": keys, **(identity or {})},
         name,
     )
@@ -424,6 +429,16 @@ class _Coordinator:
 
     def _trials(self) -> list[FrozenTrial]:
         return [*self.studies[1].get_trials(deepcopy=False), *self.studies[0].get_trials(deepcopy=False)]
+
+
+def _sampler(config: _Config, space: SearchSpace, n_inside: int, n_outside: int) -> tuple[_Config, BaseSampler]:
+    """Return the sampler that a section names, and the section with no more trials than that has combinations."""
+    known = space.distributions() if config.sampler in (*KNOWING, *EXHAUSTIVE) else None
+    sampler = make_sampler(config.sampler, config.population, config.seed, known, n_inside)
+    if known is not None and config.sampler in EXHAUSTIVE:
+        all_of_them = size_of(known) + n_inside + n_outside
+        config = config.model_copy(update={"trials": min(config.trials, all_of_them)})
+    return config, sampler
 
 
 def _open_workers(config: SearchConfig, evaluate: str, log_directory: Path) -> Workers:

@@ -12,6 +12,7 @@ from weft.space.blocks import BLOCKS, MlpGenes
 
 if TYPE_CHECKING:
     import optuna
+    from optuna.distributions import BaseDistribution
 
 Chooser = Callable[[str, Choice], Any]
 """Takes a parameter's name and its choice, returns the value taken."""
@@ -103,6 +104,17 @@ class Space:
         """Return the digest by which equal genotypes are recognised."""
         return parse(dict(genotype)).key
 
+    def distributions(self) -> dict[str, BaseDistribution]:
+        """Return Optuna's distributions of the parameters that have a choice."""
+        asked: dict[str, Choice] = {}
+
+        def record(name: str, choice: Choice) -> Any:
+            asked[name] = choice
+            return choice.bounds[0]
+
+        self._architecture(record)
+        return {name: distribution_of(choice) for name, choice in asked.items() if not choice.fixed}
+
     def _architecture(self, choose: Chooser) -> Architecture:
         blocks = tuple(
             BLOCKS[block.type].sample(block, lambda name, choice, i=i: choose(f"block{i}.{name}", choice))
@@ -141,6 +153,17 @@ def suggest(trial: optuna.Trial, name: str, choice: Choice) -> Any:
     if isinstance(choice.low, int) and isinstance(choice.high, int):
         return trial.suggest_int(name, choice.low, choice.high, step=choice.step or 1, log=choice.log)
     return trial.suggest_float(name, choice.low, choice.high, step=choice.step, log=choice.log)
+
+
+def distribution_of(choice: Choice) -> BaseDistribution:
+    """Return the distribution that `suggest` asks Optuna for."""
+    from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
+
+    if isinstance(choice, Categorical):
+        return CategoricalDistribution(choice.values)
+    if isinstance(choice.low, int) and isinstance(choice.high, int):
+        return IntDistribution(choice.low, choice.high, log=choice.log, step=choice.step or 1)
+    return FloatDistribution(choice.low, choice.high, log=choice.log, step=choice.step)
 
 
 def _allows(choice: Choice, value: Any) -> bool:
