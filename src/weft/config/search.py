@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
 from weft.config.constraint import Constraints, ObjectiveName
+from weft.config.data import FilePath
 from weft.config.sampler import SamplerName
 from weft.config.space import Activation, Bits, Count, Normalization
 from weft.config.training import TrainingConfig
@@ -29,6 +30,25 @@ class BaselineConfig(Section):
     total_bits: Bits | None = Field(
         default=None, description="Width of each number, in bits (mode fixed); null: from the space."
     )
+
+
+class WarmStartConfig(Section):
+    """Networks that earlier searches found, evaluated before the search proposes any."""
+
+    runs: list[FilePath] = Field(
+        min_length=1, description="Run directories of earlier searches; relative to the YAML file."
+    )
+    trials: int = Field(
+        default=10, ge=1, description="Networks taken at most, of all runs together, those of the best fronts first."
+    )
+
+
+def _runs_alone(value: Any) -> Any:
+    return {"runs": value} if isinstance(value, list) else value
+
+
+WarmStart = Annotated[WarmStartConfig, BeforeValidator(_runs_alone, json_schema_input_type=WarmStartConfig | list[str])]
+"""Earlier runs; a list stands for the section with that list as `runs`."""
 
 
 class CalibrateConfig(Section):
@@ -55,6 +75,11 @@ class SearchConfig(TrainingConfig):
     seed: int = Field(default=0, ge=0, description="Seed of the sampler and of every training.")
     baselines: list[BaselineConfig] = Field(
         default=[], description="Networks evaluated before the search proposes any."
+    )
+    warm_start: WarmStart | None = Field(
+        default=None,
+        description="Earlier runs whose best networks are evaluated after the baselines, as far as the space holds "
+        "them; null: none.",
     )
     timeout_minutes: float | None = Field(
         default=None, gt=0, description="No new candidate starts after this; null: no limit."

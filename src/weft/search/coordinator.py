@@ -39,7 +39,7 @@ from weft.search import calibrate
 from weft.search import folds as fold_results
 from weft.search._disk import writing
 from weft.search._interrupt import Interrupts
-from weft.search.baselines import sort_baselines
+from weft.search.baselines import locate, sort_baselines
 from weft.search.constraints import relative_violation
 from weft.search.job import Job, Result, SearchSpace
 from weft.search.results import ROUNDS, SearchResults, TrialRecord, collect, metric_of, record
@@ -73,6 +73,7 @@ def search(
     *,
     folds: int = 1,
     baselines: Sequence[Mapping[str, Any]] = (),
+    enqueue: Sequence[Mapping[str, Any]] = (),
     payload: Mapping[str, Any] | None = None,
     identity: Mapping[str, Any] | None = None,
     keep: Mapping[str, str] | None = None,
@@ -96,6 +97,7 @@ def search(
         folds: Evaluations of each trial; 1 for a fixed validation split.
         baselines: Genotypes to evaluate first. One inside the space takes part in the search as a parent; one outside
             it is evaluated and compared.
+        enqueue: Further genotypes, all inside the space, that are evaluated after the baselines.
         payload: JSON that every job carries.
         identity: JSON that says what else must not change (data, space); a resume with another is refused.
         keep: Further constraints (those of section `select`): the weights of the front under them are kept as well.
@@ -118,14 +120,18 @@ def search(
     directory = Path(directory)
     fixed = ("objectives", "constraints", "sampler", "population", "seed", "epochs")
     inside, outside = sort_baselines(space, baselines)
-    keys = [space.key(genotype) for genotype in baselines]
+    inside += [locate(space, genotype)[0] for genotype in enqueue]
+    given = {
+        "baselines": [space.key(genotype) for genotype in baselines],
+        "warm_start": [space.key(genotype) for genotype in enqueue] or None,
+    }
     if sampler is None:
         config, sampler = _sampler(config, space, len(inside), len(outside))
     studies = create_or_resume(
         directory,
         config.objectives,
         sampler,
-        {**{key: getattr(config, key) for key in fixed}, "folds": folds, "baselines": keys, **(identity or {})},
+        {**{key: getattr(config, key) for key in fixed}, "folds": folds, **given, **(identity or {})},
         name,
     )
     if workers is None:
@@ -167,7 +173,7 @@ class _Coordinator:
     folds: int
     payload: dict[str, Any]
     keep: dict[str, str]  # constraints under which the front's weights are kept as well
-    inside: list[dict[str, Any]]  # parameters of the baselines that the space holds
+    inside: list[dict[str, Any]]  # parameters of what is evaluated first
     outside: list[Mapping[str, Any]]  # genotypes of the baselines that it does not hold
     studies: tuple[Study, Study]  # of the sampled trials, and of the baselines outside the space
     workers: Workers
