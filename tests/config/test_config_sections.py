@@ -165,7 +165,7 @@ def test_objectives_are_known_and_listed_once():
     )
     refuses(
         JETS + "search: {objectives: [accuracy, zzz]}",
-        "search.objectives.1: unknown objective 'zzz'; the objectives are accuracy, .*, parameters",
+        "search.objectives.1: unknown objective 'zzz'; the objectives are accuracy, .*, parameters, and .*",
     )
     refuses(
         JETS + "search: {objectives: [accuracy, lut, lut]}", "search.objectives: an objective is listed twice in .*"

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, cast
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from weft.config.constraint import Constraints, ObjectiveName
+from weft.config.constraint import Constraints, Objective
 from weft.config.data import FilePath
 from weft.config.sampler import SamplerName
 from weft.config.space import Activation, Bits, Count, Normalization
@@ -44,7 +44,7 @@ class WarmStartConfig(Section):
 
 
 def _runs_alone(value: Any) -> Any:
-    return {"runs": value} if isinstance(value, list) else value
+    return {"runs": cast(Any, value)} if isinstance(value, list) else value
 
 
 WarmStart = Annotated[WarmStartConfig, BeforeValidator(_runs_alone, json_schema_input_type=WarmStartConfig | list[str])]
@@ -67,7 +67,7 @@ class SearchConfig(TrainingConfig):
     )
     trials: int = Field(default=100, ge=1, description="Candidates to evaluate, baselines included.")
     population: int = Field(default=20, ge=2, description="Candidates proposed before the results of any are known.")
-    objectives: list[ObjectiveName] = Field(
+    objectives: list[Objective] = Field(
         default=["accuracy", "lut", "latency_cycles"], min_length=1, description="What is traded off, each once."
     )
     constraints: Constraints = Field(default={}, description='Bounds that a design must meet, such as lut: "<= 10000".')

@@ -19,7 +19,7 @@ from typing import Any, Literal, cast
 from pydantic import BaseModel, Field, ValidationError, model_validator
 
 from weft.config.choice import Categorical, Choice, Range
-from weft.config.constraint import Constraints, ObjectiveName
+from weft.config.constraint import Constraints, Objective
 from weft.config.explain import explain
 from weft.config.overrides import NoSuchPart, put
 from weft.config.sampler import SamplerName, count, endless, unfit
@@ -43,7 +43,7 @@ class TuneConfig(Section):
     trials: int = Field(default=50, ge=1, description="Combinations to try; equal ones are evaluated once.")
     sampler: SamplerName = Field(default="tpe", description="What proposes the next combination: a sampler of Optuna.")
     population: int = Field(default=10, ge=2, description="Combinations proposed before the results of any are known.")
-    objectives: list[ObjectiveName] = Field(
+    objectives: list[Objective] = Field(
         default=["accuracy", "ebops"], min_length=1, description="What is traded off, each once."
     )
     constraints: Constraints = Field(default={}, description='Bounds that a design must meet, such as lut: "<= 10000".')
