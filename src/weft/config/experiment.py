@@ -97,6 +97,9 @@ class Experiment(Section):
             *((("search", "constraints", name), name) for name in self.search.constraints),
             *((("select", "constraints", name), name) for name in self.select.constraints),
         ]
+        uses += ((("select", "order", i), name) for i, name in enumerate(self.select.order))
+        for key in ("tolerances", "weights"):
+            uses += ((("select", key, name), name) for name in getattr(self.select, key))
         if self.tune is not None:
             uses += ((("tune", "objectives", i), name) for i, name in enumerate(self.tune.objectives))
             uses += ((("tune", "constraints", name), name) for name in self.tune.constraints)

@@ -128,7 +128,8 @@ def _search(run: Run, bars: Bars, put: Put) -> None:
 
     experiment, data = run.experiment, data_summary(run)
     space = _space(run)
-    wanted = tuple(dict.fromkeys([*experiment.search.objectives, *experiment.search.constraints]))
+    config, chosen = experiment.search, experiment.select
+    wanted = tuple(dict.fromkeys([*config.objectives, *config.constraints, *chosen.constraints, *chosen.compared]))
     baselines = space.baselines(experiment.search.baselines)
     warm = warm_start(run.path, experiment.search.warm_start, space, baselines)
     with bars("search") as progress:
@@ -142,6 +143,7 @@ def _search(run: Run, bars: Bars, put: Put) -> None:
             enqueue=warm,
             payload=payload(experiment, wanted),
             identity={"data": data["sha256"], "space": experiment.space.model_dump(mode="json")},
+            keep=chosen.constraints,
             progress=progress,
             told=told,
         )
