@@ -10,11 +10,14 @@ import numpy as np
 import pytest
 
 from tests.firmware.models import PART, mlp, randomised
+from weft.adder_graph import AdderGraph
 from weft.config import find_part
 from weft.cost import CostInput, FixedTarget, FunctionCost, HlsTarget, costs_of, find, providing
-from weft.cost.fabric import _slices
+from weft.cost.fabric import slices
 from weft.cost.horowitz import ADD_PJ, MULTIPLY_PJ
 from weft.errors import ConfigError, UnsupportedError
+from weft.firmware import emit
+from weft.firmware.synth import synthesise
 from weft.testing.cost_models import CHECKS
 
 TARGET = FixedTarget(PART, 4.0)
@@ -48,15 +51,50 @@ def product_of_two(bits):
     return keras.Model(x, QMultiply(iq_confs=given, enable_oq=False)([x, x]))
 
 
-@pytest.mark.parametrize(("bits", "slices"), [(3, 0), (6, 3)])
-def test_products_of_two_variables_take_dsp_slices_where_they_are_wide(bits, slices):
-    assert asked("fabric", product_of_two(bits))["dsp"].value == slices
+def table(bits):
+    import keras
+    from hgq.layers import QUnaryFunctionLUT
+    from hgq.quantizer import QuantizerConfig
+
+    read = QuantizerConfig("kif", "datalane", i0=1, f0=bits - 2, trainable=False, overflow_mode="WRAP")
+    given = QuantizerConfig("kif", "table", i0=1, f0=6, trainable=False, overflow_mode="SAT", round_mode="RND")
+    x = keras.Input((2,))
+    return keras.Model(x, QUnaryFunctionLUT("tanh", iq_conf=read, oq_conf=given, enable_oq=True)(x))
+
+
+def counted(found):
+    return found["dsp"].value, found["bram_18k"].value
+
+
+SYNTHESISED = [
+    (product_of_two, 4, (0, 0)),
+    (product_of_two, 5, (3, 0)),
+    (table, 10, (0, 0)),
+    (table, 11, (0, 2)),
+    (table, 12, (0, 4)),
+]
+"""What Yosys makes of these."""
+
+
+@pytest.mark.parametrize(("make", "bits", "made"), SYNTHESISED)
+def test_what_is_left_to_synthesis_is_counted_by_its_rules(make, bits, made):
+    model = make(bits)
+    graph = AdderGraph.from_model(model)
+    assert [counted(find("fabric").estimate([one], TARGET)[0]) for one in (
+        CostInput(model), CostInput(model, graph), CostInput(graph=graph)
+    )] == [made] * 3  # fmt: skip
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("make", "bits", "made"), SYNTHESISED)
+def test_yosys_makes_of_it_what_was_counted(tmp_path, make, bits, made):
+    emit(AdderGraph.from_model(make(bits)), tmp_path / "firmware", PART, 5.0)
+    assert counted(synthesise(tmp_path / "firmware", PART)) == made
 
 
 def test_a_slice_multiplies_27_by_18_bits_with_signs():
-    assert [_slices(*widths) for widths in ((1, 30), (4, 4), (4, 5), (17, 26), (26, 17), (27, 17), (18, 18))] == [
-        0, 0, 1, 1, 1, 2, 2,
-    ]  # fmt: skip
+    widths = ((1, 30), (4, 4), (4, 5), (17, 26), (26, 17), (27, 17), (18, 18))
+    assert [slices(*each) for each in widths] == [0, 0, 1, 1, 1, 2, 2]
 
 
 @pytest.mark.parametrize("part", [PART, "xc7a35ticsg324-1L"])

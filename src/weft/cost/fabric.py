@@ -1,24 +1,24 @@
 """DSP slices and block RAM of the RTL that weft writes: none, as long as networks multiply data with weights.
 
-Weights are wired, so that such a product is shifts and additions in look-up tables, and there is nothing to store. What
-remains are products of two variables (attention, gates, `Multiply`), which the RTL writes as such: synthesis puts those
-into a DSP slice whose operands have 2 bits or more and whose result has 9 or more (Yosys 0.70, `synth_xilinx`), one
-slice for each 27 by 18 bits. A tool may take fewer, so the interval begins at 0. For HLS projects ask `hls4ml`.
+Weights are wired, so that such a product is shifts and additions in look-up tables, and there is nothing to store. Two
+operations are left to synthesis as they are. Products of two variables (attention, gates, `Multiply`) go into a DSP
+slice, one for each 27 by 18 bits, if both operands have 2 bits or more and the result has 9 or more. Tables (nonlinear
+functions) go into block RAM from 11 bits of input on. That is what Yosys 0.70 made of such operations for UltraScale+
+(`synth_xilinx`); a tool may take fewer, so the intervals begin at 0. For HLS projects ask `hls4ml`.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
-
-import numpy as np
+from collections.abc import Sequence
 
 from weft.cost._base import CostInput, Target, register, require
 from weft.types import Estimate, Quantity
 
-_SOURCE = "the operators that weft's RTL consists of"
-_WIDTHS = (26, 17)  # of a DSP slice, without signs
+_SOURCE = "the operations that weft's RTL leaves to synthesis, by the rules of Yosys 0.70"
+_SLICE = (26, 17)  # bits of both operands, without signs
 _LEAST, _LEAST_RESULT = 2, 9
+_LEAST_ADDRESS, _BLOCK = 11, 18 * 1024
 
 
 @register
@@ -29,48 +29,57 @@ class Fabric:
     provides = ("dsp", "bram_18k")
 
     def supports(self, design: CostInput) -> str | None:
-        return None if design.graph is not None else design.objection
+        from weft.adder_graph import objection
+
+        if design.graph is not None:
+            return None
+        return design.objection or (objection(design.model) if _needs_its_graph(design) else None)
 
     def estimate(self, designs: Sequence[CostInput], target: Target) -> list[Estimate]:
         return [self._estimate(design) for design in designs]
 
     def _estimate(self, design: CostInput) -> Estimate:
         require(self, design)
-        dsp = sum(count * _slices(*widths) for count, widths in _variable(design))
+        dsp = bram = 0
+        steps = design.traced.steps()[0] if design.graph is not None or _needs_its_graph(design) else []
+        for step in steps:
+            widths = [sum(steps[number].kif) for number in step.operands]
+            if step.kind == "multiply":
+                dsp += slices(*widths)
+            elif step.kind == "table":
+                bram += blocks(widths[0], sum(step.kif))
+        wired = "weights are wired: shifts and additions"
         return Estimate(
             quantities={
-                "dsp": _quantity(
-                    dsp, "products of two variables" if dsp else "weights are wired: shifts and additions"
-                ),
-                "bram_18k": _quantity(0, "weights are wired, and tables are logic: nothing is stored"),
+                "dsp": _quantity(dsp, "products of two variables" if dsp else wired),
+                "bram_18k": _quantity(bram, "tables" if bram else f"{wired}; nothing is stored"),
             }
         )
 
 
-def _variable(design: CostInput) -> Iterator[tuple[float, tuple[float, float]]]:
-    """Yield how many products of two variables there are of which widths, in bits."""
-    if design.graph is not None:
-        steps, _ = design.graph.steps()
-        for step in steps:
-            if step.kind == "multiply":
-                one, two = (float(sum(steps[number].kif)) for number in step.operands)
-                yield 1.0, (one, two)
-        return
-    for product in design.products:
-        if product.second.values is None:
-            live = product.form.weigh((product.alive & (product.first.width > 0)).astype(float), product.read)
-            widths = float(np.max(product.first.width, initial=0)), float(np.max(product.second.width, initial=0))
-            yield float(np.sum(live * product.second_alive)), widths
+def _needs_its_graph(design: CostInput) -> bool:
+    """Return whether a model has products of two variables, or functions that become tables."""
+    from weft.quantize.graph import walk
+    from weft.quantize.operations import PIECEWISE, function_of, kind_of
+
+    operations = [call.operation for call in walk(design.model)]
+    looked_up = any(kind_of(one) == "function" or function_of(one) not in PIECEWISE for one in operations)
+    return looked_up or any(product.second.values is None for product in design.products)
 
 
-def _slices(one: float, two: float) -> int:
-    """Return how many DSP slices a product of two widths takes."""
+def slices(one: int, two: int) -> int:
+    """Return how many DSP slices a product of two variables takes, by the widths of both in bits."""
     if min(one, two) < _LEAST or one + two < _LEAST_RESULT:
         return 0
-    return math.prod(
-        math.ceil(width / size) for width, size in zip(sorted((one, two), reverse=True), _WIDTHS, strict=True)
-    )
+    widths = sorted((one, two), reverse=True)
+    return math.prod(math.ceil(width / size) for width, size in zip(widths, _SLICE, strict=True))
 
 
-def _quantity(value: float, reason: str) -> Quantity:
-    return Quantity(value=value, unit="count", stage="predicted", source=_SOURCE, low=0.0, high=value, reason=reason)
+def blocks(address: int, width: int) -> int:
+    """Return how many block RAMs of 18 kbit a table takes, by the bits that it reads and that it gives."""
+    return math.ceil(2**address * width / _BLOCK) if address >= _LEAST_ADDRESS else 0
+
+
+def _quantity(value: int, reason: str) -> Quantity:
+    high = float(value)
+    return Quantity(value=high, unit="count", stage="predicted", source=_SOURCE, low=0.0, high=high, reason=reason)
