@@ -63,3 +63,13 @@ def test_runs_are_compared_in_what_they_share(searched):
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout)
     assert found["objectives"] == ["accuracy"] and {"search.sampler", "select.rule"} <= set(found["settings"])
+
+
+def test_report_tables_and_front_name_them(searched):
+    for command in ("report", "pareto", "status"):
+        done = weft(command, searched / "second", cwd=searched)
+        assert done.returncode == 0, done.stderr
+    page = (searched / "second" / "report.html").read_text()
+    assert "LUT share" in page and "mine:weights" in page
+    head = (searched / "second" / "trials.csv").read_text().splitlines()[0].split(",")
+    assert {"lut_fraction", "mine:weights [kB]", "energy_nj", "dsp"} <= set(head)
