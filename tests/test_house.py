@@ -12,7 +12,8 @@ import pytest
 SOURCE = Path(__file__).parents[1] / "src" / "weft"
 
 LEVELS = [
-    {"_backend", "errors", "types", "atomic", "objectives", "section"},
+    {"errors"},
+    {"_backend", "types", "atomic", "objectives", "section"},
     {"ops", "lock", "_tracing"},
     {"prune", "choice"},
     {"blocks"},

@@ -88,7 +88,8 @@ def test_all_problems_are_reported_at_once_in_the_order_of_the_file_with_overrid
         ("search: {workers: all}", "search.workers: must be a whole number or 'auto'; got 'all'"),
         (
             "search: {sampler: nsga}",
-            "search.sampler: must be 'nsga2', 'random' or 'tpe'; got 'nsga'; did you mean 'nsga2'?",
+            "search.sampler: must be 'grid', 'random', 'tpe', 'cmaes', 'gp', 'nsga2', 'nsga3', 'qmc' or 'bruteforce'; "
+            "got 'nsga'; did you mean 'nsga3'?",
         ),
         (
             "space: {blocks: [{activation: [relu, rleu]}]}",

@@ -31,7 +31,9 @@ def test_a_choice_of_words_has_no_range():
 
 def test_objectives_and_variants_are_listed():
     found = schema()["$defs"]
-    assert "latency_cycles" in found["SearchConfig"]["properties"]["objectives"]["items"]["enum"]
+    name, function = found["SearchConfig"]["properties"]["objectives"]["items"]["oneOf"]
+    assert "latency_cycles" in name["anyOf"][0]["enum"] and "pattern" in name["anyOf"][1]
+    assert function == {"$ref": "#/$defs/FunctionObjective"}
     assert {"enum": ["constant", "cosine", "plateau"], "type": "string"} in found["SearchConfig"]["properties"][
         "schedule"
     ]["anyOf"]

@@ -165,7 +165,7 @@ def test_objectives_are_known_and_listed_once():
     )
     refuses(
         JETS + "search: {objectives: [accuracy, zzz]}",
-        "search.objectives.1: unknown objective 'zzz'; the objectives are accuracy, .*, parameters",
+        "search.objectives.1: unknown objective 'zzz'; the objectives are accuracy, .*, parameters, and .*",
     )
     refuses(
         JETS + "search: {objectives: [accuracy, lut, lut]}", "search.objectives: an objective is listed twice in .*"
@@ -306,3 +306,27 @@ def test_an_unknown_part_is_answered_with_the_nearest():
 
 def test_a_tracking_store_is_used():
     refuses(JETS + "tracking: {uri: x}", "tracking.uri: is set, but mlflow is false, so nothing would be tracked; .*")
+
+
+@pytest.mark.parametrize(
+    ("select", "message"),
+    [
+        ("{order: [lut]}", "select.order: belongs to the rule lexicographic; rule is best_metric; remove it"),
+        (
+            "{rule: knee, tolerances: {lut: 3}}",
+            "select.tolerances: belongs to the rule lexicographic; rule is knee; remove it",
+        ),
+        ("{rule: knee, weights: {lut: 1}}", "select.weights: belongs to the rule weighted; rule is knee; remove it"),
+        ("{rule: weighted, weights: {lut: 0}}", "select.weights: are all 0, so that nothing counts; give one .*"),
+        ("{rule: weighted, weights: {lut: -1}}", "select.weights.lut: must be >= 0.*"),
+        ("{rule: lexicographic, order: [lut, lut]}", "select.order: an objective is listed twice in .*"),
+        (
+            "{rule: lexicographic, order: [lut], tolerances: {accuracy: 1}}",
+            r"select.tolerances.accuracy: is not in order: \['lut'\]; add it there",
+        ),
+        ("{rule: weighted, weights: {mse: 1}}", "select.weights.mse: 'mse' is no metric of a classification task; .*"),
+        ("{rule: lexicographic, order: [mse]}", "select.order.0: 'mse' is no metric of a classification task; use .*"),
+    ],
+)
+def test_a_rule_of_selection_has_its_own_fields_and_no_others(select, message):
+    refuses(JETS + f"select: {select}", message)

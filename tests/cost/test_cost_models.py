@@ -83,10 +83,15 @@ def test_a_network_without_logic_is_noted(model):
 
 
 def test_every_cost_objective_is_given_by_a_model(model):
-    assert names() == ("adder_graph", "bops", "ebops", "hls4ml", "learned", "parameters", "rule4ml")
+    assert names() == (
+        *("adder_graph", "bops", "ebops", "fabric", "fractions", "hls4ml", "horowitz", "learned", "parameters"),
+        "rule4ml",
+    )
     assert all(name in providing(name).provides for name in COSTS)
     costs = costs_of(model, (*COSTS, "accuracy"), PART, 4.0)
-    assert tuple(costs) == COSTS and all(q.value is not None and q.value > 0 for q in costs.values())
+    none = {"dsp", "bram_18k", "dsp_fraction", "bram_fraction"}  # wired weights need neither
+    assert tuple(costs) == COSTS and {name for name, q in costs.items() if not q.value} == none
+    assert {costs[name].value for name in none} == {0} and all(costs[name].reason for name in none)
 
 
 def test_an_unknown_name_is_answered_with_the_nearest():
@@ -94,7 +99,9 @@ def test_an_unknown_name_is_answered_with_the_nearest():
         find("ebop")
     with pytest.raises(ConfigError, match=r"no cost model is called 'vivado'; there are adder_graph, bops, ebops"):
         find("vivado")
-    with pytest.raises(ConfigError, match=r"no cost model gives 'watts'; they give bops, bram_18k, dsp, ebops, ff"):
+    with pytest.raises(
+        ConfigError, match=r"no cost model gives 'watts'; they give avg_resource, bops, bram_18k, bram_fraction, dsp,"
+    ):
         providing("watts")
 
 

@@ -18,6 +18,7 @@ import time
 from pathlib import Path
 
 import numpy as np
+from optuna.distributions import IntDistribution
 
 from weft.errors import TrainingError, UnsupportedError
 from weft.search.job import Job, Result
@@ -36,6 +37,9 @@ class ToySpace:
 
     def key(self, genotype):
         return f"{genotype['a']}-{genotype['b']}"
+
+    def distributions(self):
+        return {name: IntDistribution(0, SIZE - 1) for name in "ab"}
 
 
 class FloatSpace(ToySpace):

@@ -12,7 +12,7 @@ from weft.errors import ConfigError, UnsupportedError
 from weft.testing.cost_models import CHECKS, check, design
 from weft.types import Estimate, Quantity
 
-OWN = ("adder_graph", "bops", "ebops", "hls4ml", "parameters")
+OWN = ("adder_graph", "bops", "ebops", "fabric", "fractions", "hls4ml", "horowitz", "parameters")
 """Those that need no other program; rule4ml has tests of its own."""
 
 

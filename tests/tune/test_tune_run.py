@@ -370,3 +370,7 @@ def test_the_best_of_one_objective_is_the_best_and_of_several_what_the_selection
         assert trial in several.front()
         assert reason.startswith(words)
     assert best_of(several, SelectConfig(rule="cheapest", cost="lut"))[1].startswith("knee of")
+    assert best_of(several, SelectConfig(rule="weighted", weights={"ebops": 1}))[1].startswith(
+        "weighted sum of 1 ebops"
+    )
+    assert best_of(several, SelectConfig(rule="lexicographic", order=["ff"]))[1].startswith("knee of")

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from weft.run.compare import Comparison
+    from weft.run.compare_runs import RunsComparison
 
 
 def designs(summary: dict[str, Any]) -> None:
@@ -153,6 +154,88 @@ def _comparison_cells(found: Comparison) -> tuple[list[str], list[list[str]], li
             rows.append(["latency_cycles", level.level, level.source, *cells])
         notes += [f"{level.level}: not run: {one}" for one in dict.fromkeys(v.reason for v in verdicts if v.reason)]
     return ["quantity", "stage", "source", *found.designs], rows, notes
+
+
+def runs(found: RunsComparison) -> None:
+    """Print a `weft.run.compare_runs.RunsComparison`."""
+    from rich.console import Console
+    from rich.table import Table
+
+    console, (tables, notes) = Console(), _runs_cells(found)
+    for title, heads, rows in tables:
+        table = Table(title=title, title_justify="left")
+        for i, head in enumerate(heads):
+            table.add_column(head, justify="right" if i else "left", overflow="fold")
+        for row in rows:
+            table.add_row(*row)
+        console.print(table)
+    for note in notes:
+        console.print(note, markup=False, highlight=False)
+
+
+def runs_as_markdown(found: RunsComparison) -> str:
+    """Return the same as Markdown."""
+    tables, notes = _runs_cells(found)
+    parts = []
+    for title, heads, rows in tables:
+        lines = [heads, ["---:" if i else "---" for i, _ in enumerate(heads)], *rows]
+        parts.append("\n".join([f"{title}.", "", *(f"| {' | '.join(line)} |" for line in lines)]))
+    return "\n\n".join([*parts, *(f"- {note}" for note in notes)])
+
+
+def _runs_cells(found: RunsComparison) -> tuple[list[tuple[str, list[str], list[list[str]]]], list[str]]:
+    """Return tables (title, heads, rows) and notes, as text."""
+    from weft.objectives import OBJECTIVES
+
+    names = [one.run for one in found.runs]
+    heads = [f"{name} [{OBJECTIVES[name].unit}]" for name in found.objectives]
+    searched = [
+        [
+            one.run,
+            one.status,
+            *map(str, (one.trials, one.failed, one.evaluated, len(one.front), sum(point.joint for point in one.front))),
+            _cell(one.hypervolume),
+            _cell(one.seconds),
+        ]
+        for one in found.runs
+    ]
+    columns = [
+        "run",
+        "status",
+        "trials",
+        "failed",
+        "evaluated",
+        "front",
+        "on the joint front",
+        "hypervolume",
+        "seconds",
+    ]
+    fronts = [
+        [one.run, str(point.trial), point.network, *(_cell(point.values[name]) for name in found.objectives),
+         "yes" if point.joint else "no"]
+        for one in found.runs
+        for point in one.front
+    ]  # fmt: skip
+    made = [one for one in found.runs if one.designs]
+    metrics = list(dict.fromkeys(name for one in made for design in one.designs for name in design.metrics))[:1]
+    costs = list(dict.fromkeys(name for one in made for name in one.designs[0].cost))
+    designs = [
+        [one.run, one.designs[0].id, *(_metric(one.designs[0].metrics.get(name)) for name in metrics),
+         *(_quantity(one.designs[0].cost.get(name)) for name in costs), one.designs[0].verification]
+        for one in made
+    ]  # fmt: skip
+    settings = [[key, *(str(values[name]) for name in names)] for key, values in found.settings.items()]
+    tables = [("Searches", columns, searched), ("Fronts", ["run", "trial", "network", *heads, "joint"], fronts)]
+    if designs:
+        title = "The design of each run with the best test metric"
+        tables.append((title, ["run", "design", *metrics, *costs, "verified"], designs))
+    if settings:
+        tables.append(("Settings that differ", ["setting", *names], settings))
+    corner = ", ".join(
+        f"{name} {_cell(value)} to {_cell(found.ideal[name])}" for name, value in found.reference.items()
+    )
+    box = [f"hypervolume: share of the box {corner}"] if corner else ["no run has a feasible trial"]
+    return tables, [*box, *found.notes]
 
 
 def trials(rows: list[dict[str, Any]], columns: list[str]) -> None:

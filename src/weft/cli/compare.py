@@ -1,4 +1,4 @@
-"""`weft compare`: all that is known about the designs of a run, in one table."""
+"""`weft compare`: all that is known about the designs of a run, in one table; or several runs, side by side."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 @command
 def compare(
-    run: Annotated[str, typer.Argument(help="The run directory.")],
+    runs: Annotated[list[str], typer.Argument(metavar="RUN...", help="The run directory, or several.")],
     measure: Annotated[bool, typer.Option(help="Whether what is missing is measured first.")] = True,
     markdown: Annotated[bool, typer.Option("--markdown", help="Print the table as Markdown.")] = False,
     as_json: Json = False,
@@ -26,12 +26,18 @@ def compare(
 
     What is missing is measured, also where the run leaves it out: an HLS project and its C simulation, Yosys, place and
     route on `firmware.route_part`. That goes into the run directory and its report, too.
+
+    Of several runs it shows the fronts, their hypervolumes in one box, the best designs and the settings that differ;
+    nothing is measured for that.
     """
+    if len(runs) > 1:
+        _several(runs, markdown, as_json)
+        return
     from weft.run import Run
     from weft.run.compare import compare as collect
     from weft.run.compare import complete
 
-    opened = Run(run)
+    opened = Run(runs[0])
     opened.experiment = complete(opened.experiment)
     errors = _measure(opened) if measure else []
     found = collect(opened)
@@ -45,6 +51,22 @@ def compare(
         for other in errors[1:]:
             errors[0].add_note(str(other))
         raise errors[0]
+
+
+def _several(runs: list[str], markdown: bool, as_json: bool) -> None:
+    from weft.run import Run
+    from weft.run.compare_runs import compare_runs
+
+    twice = [run for run in runs if runs.count(run) > 1]
+    if twice:
+        raise ConfigError(f"{twice[0]} is named twice; name each run once")
+    found = compare_runs([Run(run) for run in runs])
+    if as_json:
+        print_json(found.model_dump(mode="json"))
+    elif markdown:
+        typer.echo(_show.runs_as_markdown(found))
+    else:
+        _show.runs(found)
 
 
 def _measure(run: Run) -> list[WeftError]:

@@ -13,6 +13,8 @@ from weft.config.constraint import parse_constraints
 from weft.config.cost import CostConfig
 from weft.config.data import DataConfig
 from weft.config.firmware import FirmwareConfig
+from weft.config.parts import find_part
+from weft.config.sampler import choices_below, endless, unfit
 from weft.config.search import SearchConfig
 from weft.config.select import SelectConfig
 from weft.config.space import SpaceConfig
@@ -23,6 +25,8 @@ from weft.config.tune import Combinations, TuneConfig, Values, impossible
 from weft.errors import ConfigError
 from weft.objectives import METRICS
 from weft.section import Found, Section, refuse
+
+_RESOURCES = {"lut_fraction": "lut", "ff_fraction": "ff", "dsp_fraction": "dsp", "bram_fraction": "bram_18k"}
 
 VERSION = 1
 """The version of the experiment file that this weft writes."""
@@ -62,7 +66,9 @@ class Experiment(Section):
             [
                 *self._task_problems(),
                 *self._latency_problems(),
+                *self._part_problems(),
                 *self._baseline_problems(),
+                *self._sampler_problems(),
                 *self._calibration_problems(),
                 *self._hls_problems(),
                 *self._halving_problems(),
@@ -94,6 +100,9 @@ class Experiment(Section):
             *((("search", "constraints", name), name) for name in self.search.constraints),
             *((("select", "constraints", name), name) for name in self.select.constraints),
         ]
+        uses += ((("select", "order", i), name) for i, name in enumerate(self.select.order))
+        for key in ("tolerances", "weights"):
+            uses += ((("select", key, name), name) for name in getattr(self.select, key))
         if self.tune is not None:
             uses += ((("tune", "objectives", i), name) for i, name in enumerate(self.tune.objectives))
             uses += ((("tune", "constraints", name), name) for name in self.tune.constraints)
@@ -118,6 +127,23 @@ class Experiment(Section):
             for name, constraint in parse_constraints(texts).items()
             if name == "latency_ns" and constraint.op in ("<=", "<") and constraint.violation(period) > 0
         ]
+
+    def _part_problems(self) -> Found:
+        """Return the shares of another part than the target's: what is compared with them is of the target."""
+        found: Found = []
+        mine = self.target.capacity
+        for section, texts in self._constraints().items():
+            for name, constraint in parse_constraints(texts).items():
+                other = mine if constraint.part is None else find_part(constraint.part)
+                if other.device == mine.device:
+                    continue
+                message = f"is a share of {other.device}, and target.part is {self.target.part}; name that part"
+                resource = _RESOURCES.get(name)
+                if resource is not None:
+                    count = constraint.bound * getattr(other, resource)
+                    message += f", or write the count: {resource}: '{constraint.op} {count:.0f}'"
+                found.append(((section, "constraints", name), message))
+        return found
 
     def _constraints(self) -> dict[str, dict[str, str]]:
         tune = {} if self.tune is None else {"tune": self.tune.constraints}
@@ -156,6 +182,11 @@ class Experiment(Section):
         halving = self.search.halving
         found = [] if halving is None else halving.problems(self.search.epochs, self.data.folds)
         return [(("search", "halving", *path), message) for path, message in found]
+
+    def _sampler_problems(self) -> Found:
+        sampler, choices = self.search.sampler, dict(choices_below(self.space, ("space",)))
+        found = unfit(sampler, self.search.objectives, choices.values(), "the choices of the space")
+        return [*((("search", *path), message) for path, message in found), *endless(sampler, choices.items())]
 
     def _baseline_problems(self) -> Found:
         mode = self.space.quantization.mode

@@ -80,7 +80,7 @@ def resolve(experiment: Experiment, base: Path) -> Experiment:
     """Return the experiment with the paths of its files made absolute, relative ones starting from `base`.
 
     Raises:
-        ConfigError: There is no file of the teacher that a recipe names.
+        ConfigError: There is no file of the teacher that a recipe names, or no run to start from.
     """
 
     def absolute(path: Path) -> Path:
@@ -97,6 +97,16 @@ def resolve(experiment: Experiment, base: Path) -> Experiment:
         distil = distil.model_copy(update={"teacher": str(teacher)})
         compress = experiment.compress.model_copy(update={"distil": distil})
         experiment = experiment.model_copy(update={"compress": compress})
+    warm = experiment.search.warm_start
+    if warm is not None:
+        runs = [absolute(run) for run in warm.runs]
+        for run in runs:
+            if not run.is_dir():
+                raise ConfigError(
+                    f"search.warm_start: there is no run directory {run}; name runs of 'weft search' or 'weft run'"
+                )
+        search = experiment.search.model_copy(update={"warm_start": warm.model_copy(update={"runs": runs})})
+        experiment = experiment.model_copy(update={"search": search})
     files = experiment.data.files
     if files is None:
         return experiment

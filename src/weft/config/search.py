@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Any, Literal, cast
 
-from pydantic import Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
 from weft.blocks import Activation, AnyGenes, Normalization
-from weft.config.constraint import Constraints, ObjectiveName
+from weft.config.constraint import Constraints, Objective
+from weft.config.data import FilePath
 from weft.config.fidelity import FinalConfig, HalvingConfig
+from weft.config.sampler import SamplerName
 from weft.config.space import Bits, Count
 from weft.config.training import TrainingConfig
 from weft.objectives import METRICS
@@ -46,6 +48,25 @@ class BaselineConfig(Section):
         return self
 
 
+class WarmStartConfig(Section):
+    """Networks that earlier searches found, evaluated before the search proposes any."""
+
+    runs: list[FilePath] = Field(
+        min_length=1, description="Run directories of earlier searches; relative to the YAML file."
+    )
+    trials: int = Field(
+        default=10, ge=1, description="Networks taken at most, of all runs together, those of the best fronts first."
+    )
+
+
+def _runs_alone(value: Any) -> Any:
+    return {"runs": cast(Any, value)} if isinstance(value, list) else value
+
+
+WarmStart = Annotated[WarmStartConfig, BeforeValidator(_runs_alone, json_schema_input_type=WarmStartConfig | list[str])]
+"""Earlier runs; a list stands for the section with that list as `runs`."""
+
+
 class CalibrateConfig(Section):
     """Synthesis of some candidates during the search, by which the estimates of all are put right."""
 
@@ -57,10 +78,12 @@ class SearchConfig(TrainingConfig):
     """The search over the space."""
 
     epochs: int = Field(default=5, ge=1, description="Epochs that each candidate trains.")
-    sampler: Literal["nsga2", "random", "tpe"] = Field(default="nsga2", description="What proposes the next candidate.")
+    sampler: SamplerName = Field(
+        default="nsga2", description="What proposes the next candidate: a sampler of Optuna; grid tries every one."
+    )
     trials: int = Field(default=100, ge=1, description="Candidates to evaluate, baselines included.")
-    population: int = Field(default=20, ge=2, description="Candidates of one generation (nsga2).")
-    objectives: list[ObjectiveName] = Field(
+    population: int = Field(default=20, ge=2, description="Candidates proposed before the results of any are known.")
+    objectives: list[Objective] = Field(
         default=["accuracy", "lut", "latency_cycles"], min_length=1, description="What is traded off, each once."
     )
     constraints: Constraints = Field(default={}, description='Bounds that a design must meet, such as lut: "<= 10000".')
@@ -68,6 +91,11 @@ class SearchConfig(TrainingConfig):
     seed: int = Field(default=0, ge=0, description="Seed of the sampler and of every training.")
     baselines: list[BaselineConfig] = Field(
         default=[], description="Networks evaluated before the search proposes any."
+    )
+    warm_start: WarmStart | None = Field(
+        default=None,
+        description="Earlier runs whose best networks are evaluated after the baselines, as far as the space holds "
+        "them; null: none.",
     )
     timeout_minutes: float | None = Field(
         default=None, gt=0, description="No new candidate starts after this; null: no limit."

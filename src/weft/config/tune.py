@@ -19,17 +19,13 @@ from typing import Any, Literal, cast
 from pydantic import BaseModel, Field, ValidationError, model_validator
 
 from weft.choice import Categorical, Choice, Range
-from weft.config.constraint import Constraints, ObjectiveName
+from weft.config.constraint import Constraints, Objective
 from weft.config.explain import explain
 from weft.config.overrides import NoSuchPart, put
+from weft.config.sampler import SamplerName, count, endless, unfit
 from weft.config.space import Count
 from weft.objectives import METRICS
 from weft.section import Found, KeyPath, Section, did_you_mean, refuse
-
-SamplerName = Literal["grid", "random", "tpe", "cmaes", "gp", "nsga2", "nsga3", "qmc", "bruteforce"]
-
-EXHAUSTIVE = ("grid", "bruteforce")
-"""The samplers that try every combination, and therefore need countable choices."""
 
 TRIED = 1000
 """Up to so many combinations are all tried when a file is read; of more, each value with each word of the others."""
@@ -47,7 +43,7 @@ class TuneConfig(Section):
     trials: int = Field(default=50, ge=1, description="Combinations to try; equal ones are evaluated once.")
     sampler: SamplerName = Field(default="tpe", description="What proposes the next combination: a sampler of Optuna.")
     population: int = Field(default=10, ge=2, description="Combinations proposed before the results of any are known.")
-    objectives: list[ObjectiveName] = Field(
+    objectives: list[Objective] = Field(
         default=["accuracy", "ebops"], min_length=1, description="What is traded off, each once."
     )
     constraints: Constraints = Field(default={}, description='Bounds that a design must meet, such as lut: "<= 10000".')
@@ -81,12 +77,7 @@ class TuneConfig(Section):
                 f"{', '.join(METRICS)}, or constrain one"
             )
             found.append((("objectives",), message))
-        if self.sampler == "cmaes" and len(self.objectives) > 1:
-            found.append(
-                (("sampler",), "cmaes takes one objective; name one, or take tpe, gp, nsga2 or nsga3 for several")
-            )
-        if self.sampler == "cmaes" and not any(isinstance(choice, Range) for choice in self.parameters.values()):
-            found.append((("sampler",), "cmaes needs a range among the parameters; take tpe or bruteforce for lists"))
+        found += unfit(self.sampler, self.objectives, self.parameters.values(), "the parameters")
         refuse([*found, *_name_problems(self.parameters)])
         return self
 
@@ -195,26 +186,14 @@ def choices(experiment: BaseModel, tune: TuneConfig) -> dict[str, Choice[Value]]
     return {name: as_meant(name, choice) for name, choice in tune.parameters.items()}
 
 
-def count(choice: Choice[Value]) -> int | None:
-    """Return how many values a choice has; None where they cannot be counted."""
-    if isinstance(choice, Categorical):
-        return len(choice.values)
-    low, high, step = choice.low, choice.high, choice.step
-    if step is None:
-        return int(high) - int(low) + 1 if isinstance(low, int) and isinstance(high, int) else None
-    return math.floor((float(high) - float(low)) / float(step) + 1e-9) + 1
-
-
 def impossible(experiment: BaseModel, tune: TuneConfig) -> Found:
     """Return what cannot be, whatever else is chosen: paths inside the section `tune`, and messages.
 
     Of a range, its ends and its middle are tried.
     """
     parameters = choices(experiment, tune)
-    uncounted = [name for name, choice in parameters.items() if count(choice) is None]
-    if tune.sampler in EXHAUSTIVE and uncounted:
-        message = f"{tune.sampler} tries every value, and a range has no end of them; list values, or give a step"
-        return [(("parameters", name), message) for name in uncounted]
+    if found := endless(tune.sampler, ((("parameters", name), choice) for name, choice in parameters.items())):
+        return found
     values = {name: _some(choice) for name, choice in parameters.items()}
     all_of_them = all(len(values[name]) == count(choice) for name, choice in parameters.items())
     exhaustive = all_of_them and math.prod(map(len, values.values())) <= TRIED

@@ -7,7 +7,11 @@ from weft.cost.adder_graph import AdderGraphCost
 from weft.cost.bops import Bops, dense_bops, effective_bops
 from weft.cost.costs import FixedTarget, SideBySide, costs_of, side_by_side
 from weft.cost.ebops import Ebops, dense_ebops, ebops_hgq
+from weft.cost.fabric import Fabric
+from weft.cost.fractions import Fractions
+from weft.cost.function import FunctionCost
 from weft.cost.hls4ml import Hls4mlRules, HlsTarget, csd_digits, legal_reuse_factors
+from weft.cost.horowitz import Horowitz
 from weft.cost.learned import LearnedCost
 from weft.cost.parameters import Parameters
 from weft.cost.products import significant_bits
@@ -20,9 +24,13 @@ __all__ = [
     "CostInput",
     "CostModel",
     "Ebops",
+    "Fabric",
     "FixedTarget",
+    "Fractions",
+    "FunctionCost",
     "Hls4mlRules",
     "HlsTarget",
+    "Horowitz",
     "LearnedCost",
     "Parameters",
     "Rule4ml",

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from importlib.metadata import EntryPoint, entry_points
 from typing import TYPE_CHECKING, Any, Protocol
 
 from weft.cost.products import Product, objection, products
 from weft.errors import ConfigError, UnsupportedError
+from weft.objectives import is_function
 from weft.types import Estimate
 
 if TYPE_CHECKING:
@@ -28,6 +29,18 @@ class CostInput:
 
     model: Any = None
     graph: AdderGraph | None = None
+    _said: list[tuple[str, Target, Estimate]] = field(
+        default_factory=list[tuple[str, "Target", Estimate]], init=False, repr=False
+    )
+
+    def ask(self, model: CostModel, target: Target) -> Estimate:
+        """Return what a cost model says of this design; it is asked once for each target."""
+        for name, known, said in self._said:
+            if name == model.name and known == target:
+                return said
+        (found,) = model.estimate([self], target)
+        self._said.append((model.name, target, found))
+        return found
 
     @cached_property
     def objection(self) -> str | None:
@@ -132,6 +145,10 @@ def providing(quantity: str, among: Sequence[str] = ()) -> CostModel:
     Raises:
         ConfigError: None gives it; the message lists those that are given.
     """
+    if is_function(quantity):
+        from weft.cost.function import FunctionCost
+
+        return FunctionCost(quantity)
     every = list(dict.fromkeys((*among, *_MODELS, *names())))
     for name in every:
         if quantity in find(name).provides:

@@ -26,10 +26,12 @@ class FixedTarget:
     Attributes:
         part: The FPGA.
         clock_period_ns: The clock asked for, in ns.
+        among: Names of cost models that are asked first, by those that stand on others.
     """
 
     part: str
     clock_period_ns: float
+    among: tuple[str, ...] = ()
 
 
 def costs_of(
@@ -56,10 +58,10 @@ def costs_of(
     """
     names = [name for name in wanted if name not in OBJECTIVES or OBJECTIVES[name].kind == "cost"]
     models = list(dict.fromkeys(providing(name, among) for name in names))
-    target, design = FixedTarget(part, clock_period_ns), CostInput(model=model, graph=graph)
+    target, design = FixedTarget(part, clock_period_ns, tuple(among)), CostInput(model=model, graph=graph)
     found: dict[str, Quantity] = {}
     for cost_model in models:
-        found = dict(cost_model.estimate([design], target)[0].quantities) | found
+        found = dict(design.ask(cost_model, target).quantities) | found
     return {name: found[name] for name in names}
 
 

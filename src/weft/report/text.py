@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from weft.objectives import OBJECTIVES
+from weft.objectives import OBJECTIVES, is_function
 
 GAP = "\u202f"
 """Narrow space that does not break: between groups of digits, and between a number and its unit."""
@@ -29,6 +29,12 @@ LABELS = {
     "dsp": "DSP",
     "carry": "CARRY",
     "bram_18k": "BRAM 18k",
+    "lut_fraction": "LUT share",
+    "ff_fraction": "FF share",
+    "dsp_fraction": "DSP share",
+    "bram_fraction": "BRAM share",
+    "avg_resource": "Mean resource share",
+    "energy_nj": "Energy (model)",
     "uram": "URAM",
     "muxf": "MUXF",
     "logic_depth": "Logic depth",
@@ -45,7 +51,7 @@ LEVELS = {"keras": "Keras", "adder_graph": "adder graph", "rtl": "RTL", "hls_csi
 
 def label(name: str) -> str:
     """Return the name of a metric or quantity for people."""
-    return LABELS.get(name, name.replace("_", " "))
+    return LABELS.get(name, name.partition(" [")[0] if is_function(name) else name.replace("_", " "))
 
 
 def unit(name: str) -> str:

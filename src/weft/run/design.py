@@ -78,7 +78,7 @@ def _build(run: Run, design: Design) -> None:
     from weft.adder_graph import AdderGraph
     from weft.cost import CostInput, costs_of, side_by_side
     from weft.firmware import emit
-    from weft.objectives import COSTS
+    from weft.objectives import COSTS, is_function
 
     target, model, models = run.experiment.target, load_model(design.model), run.experiment.cost.models
     graph = AdderGraph.from_model(model, run.experiment.firmware.rtl)
@@ -87,9 +87,11 @@ def _build(run: Run, design: Design) -> None:
     found = side_by_side(CostInput(model, graph), models, target)
     design.write("estimates.json", found.model_dump(mode="json"))
     costs = {name: next(iter(by_model.values())) for name, by_model in found.quantities.items()}
-    names = (*COSTS, "ii_cycles")
+    search = run.experiment.search
+    names = dict.fromkeys((*COSTS, *filter(is_function, (*search.objectives, *search.constraints))))
     others = [name for name in names if name not in costs]
-    costs |= costs_of(model, others, target.part, target.clock_period_ns, graph=graph)
+    able = [name for name in models if name not in found.refused]
+    costs |= costs_of(model, others, target.part, target.clock_period_ns, graph=graph, among=able)
     design.write("cost.json", {name: costs[name].model_dump(mode="json") for name in names})
 
 

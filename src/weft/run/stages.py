@@ -120,6 +120,7 @@ def read_data(run: Run, bars: Bars) -> None:
 def _search(run: Run, bars: Bars, put: Put) -> None:
     from weft.search.coordinator import search
     from weft.search.evaluate import payload
+    from weft.search.warm_start import warm_start
 
     def told(trial: TrialRecord) -> None:
         architecture = json.dumps(trial.genotype, indent=2)
@@ -127,7 +128,10 @@ def _search(run: Run, bars: Bars, put: Put) -> None:
 
     experiment, data = run.experiment, data_summary(run)
     space = _space(run)
-    wanted = tuple(dict.fromkeys([*experiment.search.objectives, *experiment.search.constraints]))
+    config, chosen = experiment.search, experiment.select
+    wanted = tuple(dict.fromkeys([*config.objectives, *config.constraints, *chosen.constraints, *chosen.compared]))
+    baselines = space.baselines(experiment.search.baselines)
+    warm = warm_start(run.path, experiment.search.warm_start, space, baselines)
     with bars("search") as progress:
         search(
             experiment.search,
@@ -135,9 +139,11 @@ def _search(run: Run, bars: Bars, put: Put) -> None:
             "weft.search.evaluate:evaluate",
             run.path,
             folds=experiment.data.folds,
-            baselines=space.baselines(experiment.search.baselines),
+            baselines=baselines,
+            enqueue=warm,
             payload=payload(experiment, wanted),
             identity={"data": data["sha256"], "space": experiment.space.model_dump(mode="json")},
+            keep=chosen.constraints,
             progress=progress,
             told=told,
         )

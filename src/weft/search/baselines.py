@@ -26,23 +26,35 @@ def sort_baselines(
     inside, outside = [], []
     for genotype in baselines:
         try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("error", UserWarning)  # Optuna only warns of a value outside its range
-                params = space.params_of(genotype)
-                drawn = None if params is None else space.sample(optuna.trial.FixedTrial(params))
-        except (ValueError, UserWarning) as error:
+            params, drawn = locate(space, genotype)
+        except ConfigError as error:
             logger.info("baseline %s: %s", genotype, error)
-            params = drawn = None
-        if params is None or drawn is None:
             logger.info(
                 "baseline %s lies outside the space: it is evaluated and compared, but has no children", genotype
             )
             outside.append(genotype)
-        elif space.key(drawn) != space.key(genotype):
+            continue
+        if space.key(drawn) != space.key(genotype):
             raise ConfigError(
                 f"search.baselines: the space turns the baseline {dict(genotype)} into another network, {drawn}; "
                 "write it with values of the space, or report this as a defect of weft"
             )
-        else:
-            inside.append(params)
+        inside.append(params)
     return inside, outside
+
+
+def locate(space: SearchSpace, genotype: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return the parameters of a genotype, and the genotype that the space draws from them.
+
+    Raises:
+        ConfigError: the genotype lies outside the space; says why.
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", UserWarning)  # Optuna only warns of a value outside its range
+            params = space.params_of(genotype)
+            if params is None:
+                raise ConfigError("it lies outside the space")
+            return params, space.sample(optuna.trial.FixedTrial(params))
+    except (ValueError, UserWarning) as error:
+        raise ConfigError(" ".join(str(error).split())) from error

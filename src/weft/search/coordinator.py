@@ -34,13 +34,14 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 from optuna.samplers import BaseSampler
 from optuna.study import Study
 from optuna.trial import FrozenTrial, Trial, TrialState
 
 from weft.config.fidelity import Fidelity
+from weft.config.sampler import EXHAUSTIVE
 from weft.config.search import SearchConfig
 from weft.config.tune import TuneConfig
 from weft.errors import RunError
@@ -49,17 +50,19 @@ from weft.search import calibrate, final, halving, inherit
 from weft.search import folds as fold_results
 from weft.search._disk import writing
 from weft.search._interrupt import Interrupts
-from weft.search.baselines import sort_baselines
+from weft.search.baselines import locate, sort_baselines
 from weft.search.constraints import relative_violation, total_violation
 from weft.search.job import Job, Result, SearchSpace
 from weft.search.results import ROUNDS, SearchResults, TrialRecord, collect, metric_of, record
-from weft.search.sampler import make_sampler, seed_of
+from weft.search.sampler import KNOWING, make_sampler, seed_of, size_of
 from weft.search.study import SEARCH, create_or_resume, running_trial
 from weft.search.tables import write_tables
 from weft.search.workers import InlineWorkers, LocalWorkers, Lost, Workers, automatic_count
 from weft.types import Progress, no_progress
 
 logger = logging.getLogger(__name__)
+
+_Config = TypeVar("_Config", SearchConfig, TuneConfig)
 
 TRIALS = "trials"
 """Directory of a run with one directory per trial, `trials/<number>/fold<k>`, for weights."""
@@ -81,6 +84,7 @@ def search(
     *,
     folds: int = 1,
     baselines: Sequence[Mapping[str, Any]] = (),
+    enqueue: Sequence[Mapping[str, Any]] = (),
     payload: Mapping[str, Any] | None = None,
     identity: Mapping[str, Any] | None = None,
     keep: Mapping[str, str] | None = None,
@@ -94,7 +98,7 @@ def search(
     """Search, or go on with the search in `directory`; the caller holds its `weft.lock.RunLock`.
 
     `trials`, `timeout_minutes`, `attempts` and `workers` may change between calls; the rest may not. With more trials a
-    finished search goes on as if it had never stopped (exactly so for nsga2 and random without halving).
+    finished search goes on as if it had not (exactly so, without halving, for nsga2, nsga3, random, grid and qmc).
 
     Args:
         config: Section `search` or `tune` of the experiment.
@@ -104,6 +108,7 @@ def search(
         folds: Evaluations of each trial; 1 for a fixed validation split.
         baselines: Genotypes to evaluate first. One inside the space takes part in the search as a parent; one outside
             it is evaluated and compared.
+        enqueue: Further genotypes, all inside the space, that are evaluated after the baselines.
         payload: JSON that every job carries.
         identity: JSON that says what else must not change (data, space); a resume with another is refused.
         keep: Further constraints (those of section `select`): the weights of the front under them are kept as well.
@@ -129,13 +134,18 @@ def search(
     further = {"halving": halved.model_dump(mode="json")} if halved else {}  # older journals do not have these
     further |= {"inherit": True} if getattr(config, "inherit", False) else {}
     inside, outside = sort_baselines(space, baselines)
-    keys = [space.key(genotype) for genotype in baselines]
+    inside += [locate(space, genotype)[0] for genotype in enqueue]
+    given = {
+        "baselines": [space.key(genotype) for genotype in baselines],
+        "warm_start": [space.key(genotype) for genotype in enqueue] or None,
+    }
+    if sampler is None:
+        config, sampler = _sampler(config, space, len(inside), len(outside))
     studies = create_or_resume(
         directory,
         config.objectives,
-        sampler or make_sampler(config.sampler, config.population, config.seed),
-        {key: getattr(config, key) for key in fixed}
-        | {"folds": folds, "baselines": keys, **further, **(identity or {})},
+        sampler,
+        {**{key: getattr(config, key) for key in fixed}, "folds": folds, **given, **further, **(identity or {})},
         name,
     )
     if workers is None:
@@ -177,7 +187,7 @@ class _Coordinator:
     folds: int
     payload: dict[str, Any]
     keep: dict[str, str]  # constraints under which the front's weights are kept as well
-    inside: list[dict[str, Any]]  # parameters of the baselines that the space holds
+    inside: list[dict[str, Any]]  # parameters of what is evaluated first
     outside: list[Mapping[str, Any]]  # genotypes of the baselines that it does not hold
     studies: tuple[Study, Study]  # of the sampled trials, and of the baselines outside the space
     workers: Workers
@@ -640,6 +650,16 @@ def _values(outcome: Mapping[str, Any]) -> dict[str, float]:
     """Return every number of an outcome by name."""
     values = {name: entry["mean"] for name, entry in outcome["metrics"].items()}
     return values | {name: entry["quantity"]["value"] for name, entry in outcome["costs"].items()}
+
+
+def _sampler(config: _Config, space: SearchSpace, n_inside: int, n_outside: int) -> tuple[_Config, BaseSampler]:
+    """Return the sampler that a section names, and the section with no more trials than that has combinations."""
+    known = space.distributions() if config.sampler in (*KNOWING, *EXHAUSTIVE) else None
+    sampler = make_sampler(config.sampler, config.population, config.seed, known, n_inside)
+    if known is not None and config.sampler in EXHAUSTIVE:
+        all_of_them = size_of(known) + n_inside + n_outside
+        config = config.model_copy(update={"trials": min(config.trials, all_of_them)})
+    return config, sampler
 
 
 def _open_workers(config: SearchConfig, evaluate: str, log_directory: Path) -> Workers:

@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 if TYPE_CHECKING:
+    from optuna.distributions import BaseDistribution
     from optuna.trial import Trial
 
 ErrorKind = Literal["diverged", "crash", "unsupported", "invalid"]
@@ -117,4 +118,8 @@ class SearchSpace(Protocol):
 
     def key(self, genotype: Mapping[str, Any]) -> str:
         """Return a hash that equal networks share."""
+        ...
+
+    def distributions(self) -> dict[str, BaseDistribution]:
+        """Return all parameters that `sample` may suggest; only samplers that must know the whole space ask."""
         ...

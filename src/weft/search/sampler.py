@@ -38,6 +38,9 @@ from weft.errors import ConfigError, ToolNotFoundError
 
 LARGEST_GRID = 1_000_000
 
+KNOWING = ("grid", "qmc")
+"""The samplers that know the whole space from the start."""
+
 Space = Mapping[str, BaseDistribution]
 
 
@@ -87,14 +90,16 @@ class Grid(BaseSampler):
     Args:
         space: Countable distributions.
         seed: Of the order.
+        enqueued: How many trials come before the first of the grid, with parameters that were given.
 
     Raises:
         ConfigError: there are more than `LARGEST_GRID` combinations.
     """
 
-    def __init__(self, space: Space, seed: int) -> None:
+    def __init__(self, space: Space, seed: int, enqueued: int = 0) -> None:
+        self._enqueued = enqueued
         self._values = {name: values_of(distribution) for name, distribution in space.items()}
-        size = math.prod(map(len, self._values.values()))
+        size = size_of(space)
         if size > LARGEST_GRID:
             raise ConfigError(
                 f"the grid has {size:,} combinations, more than {LARGEST_GRID:,}; take the sampler random or qmc"
@@ -108,7 +113,7 @@ class Grid(BaseSampler):
         return {}
 
     def sample_independent(self, study: Study, trial: FrozenTrial, param_name: str, param_distribution: Any) -> Any:
-        index = self._order[trial.number % len(self._order)]
+        index = self._order[(trial.number - self._enqueued) % len(self._order)]
         for name, values in self._values.items():
             index, position = divmod(index, len(values))
             if name == param_name:
@@ -119,7 +124,8 @@ class Grid(BaseSampler):
 class Qmc(QMCSampler):
     """Optuna's quasi-random sampler (a scrambled Sobol sequence), where a trial takes the point of its number."""
 
-    def __init__(self, space: Space, seed: int) -> None:
+    def __init__(self, space: Space, seed: int, enqueued: int = 0) -> None:
+        self._enqueued = enqueued
         super().__init__(scramble=True, seed=seed, warn_independent_sampling=False)
         self._whole = {name: distribution for name, distribution in space.items() if not distribution.single()}
         self._number = 0
@@ -128,7 +134,7 @@ class Qmc(QMCSampler):
         return self._whole
 
     def sample_relative(self, study: Study, trial: FrozenTrial, search_space: dict[str, Any]) -> dict[str, Any]:
-        self._number = trial.number
+        self._number = max(trial.number - self._enqueued, 0)
         return super().sample_relative(study, trial, search_space)
 
     def _find_sample_id(self, study: Study, search_space: dict[str, Any]) -> int:
@@ -144,14 +150,20 @@ def values_of(distribution: BaseDistribution) -> list[Any]:
     return [distribution.low + k * distribution.step for k in range(count)]
 
 
-def make_sampler(name: str, population: int, seed: int, space: Space | None = None) -> BaseSampler:
+def size_of(space: Space) -> int:
+    """Return how many combinations countable distributions have."""
+    return math.prod(len(values_of(distribution)) for distribution in space.values())
+
+
+def make_sampler(name: str, population: int, seed: int, space: Space | None = None, enqueued: int = 0) -> BaseSampler:
     """Return one of Optuna's samplers by name.
 
     Args:
         name: `grid`, `random`, `tpe`, `cmaes`, `gp`, `nsga2`, `nsga3`, `qmc` or `bruteforce`.
         population: Size of a generation, and of the random start of the samplers that build a model.
         seed: The same seed and history give the same draws.
-        space: All parameters that will be asked for; `grid` and `qmc` need to know them.
+        space: All parameters that will be asked for; those of `KNOWING` need to know them.
+        enqueued: How many trials are given before the sampler draws the first.
 
     Raises:
         ToolNotFoundError: the sampler needs a package that is not installed.
@@ -171,8 +183,8 @@ def make_sampler(name: str, population: int, seed: int, space: Space | None = No
         "gp": lambda seed: GPSampler(n_startup_trials=population, seed=seed, warn_independent_sampling=False),
         "cmaes": lambda seed: CmaEsSampler(popsize=max(population, 4), seed=seed, warn_independent_sampling=False),
         "bruteforce": lambda seed: BruteForceSampler(seed=seed),
-        "grid": lambda seed: Grid(space or {}, seed),
-        "qmc": lambda seed: Qmc(space or {}, seed),
+        "grid": lambda seed: Grid(space or {}, seed, enqueued),
+        "qmc": lambda seed: Qmc(space or {}, seed, enqueued),
     }
 
     def make(seed: int) -> BaseSampler:
@@ -180,4 +192,4 @@ def make_sampler(name: str, population: int, seed: int, space: Space | None = No
             warnings.simplefilter("ignore", ExperimentalWarning)  # what Optuna calls so is tested here
             return makers[name](seed)
 
-    return make(seed) if name in ("grid", "qmc") else HistorySeeded(make, seed)
+    return make(seed) if name in KNOWING else HistorySeeded(make, seed)

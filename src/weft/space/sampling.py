@@ -15,6 +15,7 @@ from weft.space.architecture import Architecture, FixedNumbers, FloatNumbers, Hg
 
 if TYPE_CHECKING:
     import optuna
+    from optuna.distributions import BaseDistribution
 
 MOST_ORDERS = 4096
 """So many sequences of types of blocks are told apart."""
@@ -86,6 +87,17 @@ class Space:
     def key(self, genotype: Mapping[str, Any]) -> str:
         """Return the digest by which equal genotypes are recognised."""
         return parse(dict(genotype)).key
+
+    def distributions(self) -> dict[str, BaseDistribution]:
+        """Return Optuna's distributions of the parameters that have a choice."""
+        asked: dict[str, Choice] = {}
+
+        def record(name: str, choice: Choice) -> Any:
+            asked[name] = choice
+            return choice.bounds[0]
+
+        self._drawn(record)
+        return {name: distribution_of(choice) for name, choice in asked.items() if not choice.fixed}
 
     def _baseline(self, config: BaselineConfig) -> Architecture:
         blocks = config.blocks
@@ -202,6 +214,17 @@ def suggest(trial: optuna.Trial, name: str, choice: Choice) -> Any:
     if isinstance(choice.low, int) and isinstance(choice.high, int):
         return trial.suggest_int(name, choice.low, choice.high, step=choice.step or 1, log=choice.log)
     return trial.suggest_float(name, choice.low, choice.high, step=choice.step, log=choice.log)
+
+
+def distribution_of(choice: Choice) -> BaseDistribution:
+    """Return the distribution that `suggest` asks Optuna for."""
+    from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
+
+    if isinstance(choice, Categorical):
+        return CategoricalDistribution(choice.values)
+    if isinstance(choice.low, int) and isinstance(choice.high, int):
+        return IntDistribution(choice.low, choice.high, log=choice.log, step=choice.step or 1)
+    return FloatDistribution(choice.low, choice.high, log=choice.log, step=choice.step)
 
 
 def _allows(choice: Choice, value: Any) -> bool:

@@ -8,9 +8,10 @@ import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from weft.config import Categorical, Choice, Experiment, TuneConfig
-from weft.config.tune import EXHAUSTIVE, choices, count
-from weft.space.sampling import suggest
+from weft.config import Experiment, TuneConfig
+from weft.config.sampler import EXHAUSTIVE, count
+from weft.config.tune import choices
+from weft.space.sampling import distribution_of, suggest
 
 if TYPE_CHECKING:
     from optuna import Trial
@@ -48,14 +49,4 @@ class TuneSpace:
 
     def distributions(self) -> dict[str, BaseDistribution]:
         """Return Optuna's distributions of the parameters that have a choice."""
-        return {name: _distribution(choice) for name, choice in self._choices.items() if not choice.fixed}
-
-
-def _distribution(choice: Choice[Any]) -> BaseDistribution:
-    from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
-
-    if isinstance(choice, Categorical):
-        return CategoricalDistribution(choice.values)
-    if isinstance(choice.low, int) and isinstance(choice.high, int):
-        return IntDistribution(choice.low, choice.high, log=choice.log, step=choice.step or 1)
-    return FloatDistribution(choice.low, choice.high, log=choice.log, step=choice.step)
+        return {name: distribution_of(choice) for name, choice in self._choices.items() if not choice.fixed}

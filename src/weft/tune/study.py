@@ -102,14 +102,15 @@ def best_of(results: SearchResults, config: SelectConfig) -> tuple[TrialRecord, 
     """Return the best trial and why it is; None where none meets the constraints.
 
     Of one objective it is the best; of several, the one of the front that the rule of section `select` prefers, or the
-    knee where that rule compares a cost that is not among them.
+    knee where that rule compares what is not among them.
     """
     from weft.search.select import select
 
-    compares = config.rule != "cheapest" or config.cost in results.objectives
-    rule = config.rule if len(results.objectives) > 1 and compares else "knee"
+    compares = {*config.compared, *config.tolerances} <= {*results.objectives}
+    fits = len(results.objectives) > 1 and compares
+    one = config.model_copy(update={"constraints": {}, "count": 1}) if fits else SelectConfig(rule="knee", count=1)
     try:
-        (picked,) = select(results, SelectConfig(rule=rule, cost=config.cost, count=1))
+        (picked,) = select(results, one)
     except BudgetError:
         return None
     return results.trials[picked.number], picked.reason
