@@ -254,11 +254,10 @@ _STAGES: dict[str, Callable[[Run, Bars], None]] = {
 
 
 def n_workers(run: Run) -> int:
-    """Return the number of processes that the run may use."""
-    from weft.search.workers import automatic_count
+    """Return the number of processes that the run may use on this machine."""
+    from weft.search.workers import local_count
 
-    workers = run.experiment.search.workers
-    return automatic_count() if workers == "auto" else workers
+    return local_count(run.experiment.search.workers)
 
 
 def data_summary(run: Run) -> dict[str, Any]:

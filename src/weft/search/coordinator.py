@@ -45,7 +45,7 @@ from weft.search.results import ROUNDS, SearchResults, TrialRecord, collect, met
 from weft.search.sampler import make_sampler, seed_of
 from weft.search.study import SEARCH, create_or_resume, running_trial
 from weft.search.tables import write_tables
-from weft.search.workers import InlineWorkers, LocalWorkers, Lost, Workers, automatic_count
+from weft.search.workers import LocalWorkers, Lost, Workers, local_count
 from weft.types import Progress, no_progress
 
 logger = logging.getLogger(__name__)
@@ -427,11 +427,13 @@ class _Coordinator:
 
 
 def _open_workers(config: SearchConfig, evaluate: str, log_directory: Path) -> Workers:
-    count = automatic_count() if config.workers == "auto" else config.workers
-    if count == 0:
-        return InlineWorkers(evaluate)
     minutes = config.trial_timeout_minutes
-    return LocalWorkers(count, evaluate, log_directory, None if minutes is None else 60 * minutes)
+    seconds = None if minutes is None else 60 * minutes
+    if config.workers == "auto" or isinstance(config.workers, int):
+        return LocalWorkers(local_count(config.workers), evaluate, log_directory, seconds)
+    from weft.search.workers.dask import open_dask
+
+    return open_dask(config.workers, evaluate, log_directory, seconds)
 
 
 def _all_failed(trials: Sequence[FrozenTrial], directory: Path) -> str:
