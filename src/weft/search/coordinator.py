@@ -178,6 +178,7 @@ class _Coordinator:
         self.needed = (*self.config.objectives, *self.config.constraints, *self.keep)
         self.first_of: dict[str, int] = {}  # key to the number of the trial that is evaluated for it
         self.done = 0
+        self.report_at = 0.0
         self.best: TrialRecord | None = None
         for trial in collect(*self.studies).trials:
             if trial.key is not None:
@@ -197,7 +198,10 @@ class _Coordinator:
             if not self._evaluate(handles):
                 return "timeout"
             self._calibrate()
-            self.report()
+            if time.monotonic() > self.report_at:  # with many trials, not so often that it takes much of the time
+                begun = time.monotonic()
+                self.report()
+                self.report_at = time.monotonic() + 20 * (time.monotonic() - begun)
         return "finished"
 
     def report(self) -> SearchResults:
