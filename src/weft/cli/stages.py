@@ -11,6 +11,12 @@ from weft.cli._app import Json, command, print_json
 from weft.cli._progress import bars
 from weft.cli.run import Out, Set, Source, open_run
 
+Join = Annotated[
+    str | None,
+    typer.Option(
+        metavar="URL", help="Share the search with other processes by a database, postgresql://USER@HOST/NAME."
+    ),
+]
 Directory = Annotated[str, typer.Argument(help="The run directory.")]
 
 
@@ -19,14 +25,20 @@ def search(
     experiment: Source,
     out: Out = None,
     changes: Set = None,
+    join: Join = None,
     as_json: Json = False,
 ) -> None:
     """Search architectures and print the front."""
     from weft.cli.pareto import front_rows
     from weft.run.stages import execute
 
-    opened = open_run(experiment, out, changes or [])
-    summary = execute(opened, ("data", "search"), bars)
+    suffix = ""
+    if join is not None:
+        from weft.search.join import place_of_this_process
+
+        suffix = place_of_this_process()
+    opened = open_run(experiment, out, changes or [], suffix)
+    summary = execute(opened, ("data", "search"), bars, join)
     if as_json:
         print_json(summary)
         return

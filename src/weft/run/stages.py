@@ -33,8 +33,10 @@ Bars = Callable[[str], AbstractContextManager[Progress]]
 """Opens a progress display for a stage of the given title."""
 
 
-def execute(run: Run, stages: Sequence[str], bars: Bars) -> dict[str, Any]:
+def execute(run: Run, stages: Sequence[str], bars: Bars, join: str | None = None) -> dict[str, Any]:
     """Run some stages under the run's lock and return the summary.
+
+    `join` is the URL of a database that several processes search with, see `weft.search.join`.
 
     The summary is written at the end of every stage, and with status `interrupted` or `failed` when one ends early.
 
@@ -46,7 +48,7 @@ def execute(run: Run, stages: Sequence[str], bars: Bars) -> dict[str, Any]:
     """
     with RunLock(run.path), tracked(run) as put:
         start, before = time.monotonic(), seconds_before(run)
-        todo = {**_STAGES, "search": lambda run, bars: _search(run, bars, put)}
+        todo = {**_STAGES, "search": lambda run, bars: _search(run, bars, put, join)}
         late: Exception | None = None
 
         def spent() -> float:
@@ -117,7 +119,7 @@ def read_data(run: Run, bars: Bars) -> None:
     atomic.write_json(path, summary)
 
 
-def _search(run: Run, bars: Bars, put: Put) -> None:
+def _search(run: Run, bars: Bars, put: Put, url: str | None) -> None:
     from weft.search.coordinator import search
     from weft.search.evaluate import payload
 
@@ -128,19 +130,20 @@ def _search(run: Run, bars: Bars, put: Put) -> None:
     experiment, data = run.experiment, data_summary(run)
     space = _space(run)
     wanted = tuple(dict.fromkeys([*experiment.search.objectives, *experiment.search.constraints]))
+    shared: dict[str, Any] = {
+        "folds": experiment.data.folds,
+        "baselines": space.baselines(experiment.search.baselines),
+        "payload": payload(experiment, wanted),
+        "identity": {"data": data["sha256"], "space": experiment.space.model_dump(mode="json")},
+    }
     with bars("search") as progress:
-        search(
-            experiment.search,
-            space,
-            "weft.search.evaluate:evaluate",
-            run.path,
-            folds=experiment.data.folds,
-            baselines=space.baselines(experiment.search.baselines),
-            payload=payload(experiment, wanted),
-            identity={"data": data["sha256"], "space": experiment.space.model_dump(mode="json")},
-            progress=progress,
-            told=told,
-        )
+        evaluate = "weft.search.evaluate:evaluate"
+        if url is None:
+            search(experiment.search, space, evaluate, run.path, progress=progress, told=told, **shared)
+            return
+        from weft.search.join import join
+
+        join(url, experiment.name, experiment.search, space, evaluate, run.path, progress=progress, **shared)
 
 
 def _select(run: Run, bars: Bars) -> None:
