@@ -117,11 +117,16 @@ def join(
         Interrupts() as interrupts,
         _reached(url),
     ):
-        study = _open(url, name, config, heartbeat, same, inside)
-        member = _Member(study, config, space, directory, folds, dict(payload or {}), own, interrupts)
-        evaluated = member.run(progress)
-        results = _write(study, directory)
-        member.fetch(results, make=not evaluated)
+        storage = _storage(url, heartbeat, config.attempts)
+        try:
+            study = _open(storage, f"the shared search '{name}' in {_hidden(url)}", name, config, same, inside)
+            member = _Member(study, config, space, directory, folds, dict(payload or {}), own, interrupts)
+            evaluated = member.run(progress)
+            results = _write(study, directory)
+            member.fetch(results, make=not evaluated)
+        finally:
+            storage.remove_session()
+            storage.engine.dispose()
     return results
 
 
@@ -268,11 +273,15 @@ def _is_original(trial: FrozenTrial, key: str) -> bool:
 
 
 def _open(
-    url: str, name: str, config: SearchConfig, heartbeat: int, identity: Mapping[str, Any], inside: Sequence[Mapping]
+    storage: RDBStorage,
+    what: str,
+    name: str,
+    config: SearchConfig,
+    identity: Mapping[str, Any],
+    inside: Sequence[Mapping[str, Any]],
 ) -> Study:
-    """Begin the shared study, or load the one that another process has begun."""
+    """Begin the shared study, or load the one that another process has begun; `what` names it in errors."""
     optuna.logging.set_verbosity(optuna.logging.ERROR)
-    storage = _storage(url, heartbeat, config.attempts)
     sampler = make_sampler(config.sampler, config.population, config.seed)
     directions = ["maximize" if OBJECTIVES[one].direction == "max" else "minimize" for one in config.objectives]
     try:
@@ -283,11 +292,11 @@ def _open(
         while "identity" not in study.user_attrs:
             if time.monotonic() > deadline:
                 raise RunError(
-                    f"the shared search '{name}' in {_hidden(url)} was begun by a process that was killed at once; "
+                    f"{what} was begun by a process that was killed at once; "
                     f"remove it with 'optuna delete-study --study-name {name} --storage URL', and begin again"
                 ) from None
             time.sleep(0.5)
-        require_same(f"the shared search '{name}' in {_hidden(url)}", study, identity)
+        require_same(what, study, identity)
         return study
     for params in inside:
         study.enqueue_trial(dict(params))
