@@ -5,7 +5,7 @@ BIN     = $(VENV)/bin
 STAMP   = $(VENV)/.weft-installed
 DEV     = $(VENV)/.weft-dev-installed
 
-.PHONY: demo test test-all test-nightly test-backends lint benchmarks clean browser
+.PHONY: demo test test-all test-nightly test-backends test-cluster lint benchmarks clean browser
 
 # The environment: everything `weft` needs is on PyPI; no vendor tool, no licence. For the tests of other backends it is
 # the CPU build of PyTorch: 2.13.0 asked for by name, a plain `torch` brings CUDA along.
@@ -28,12 +28,12 @@ demo: $(STAMP)
 
 test: $(DEV) browser
 	$(BIN)/ruff check src tests benchmarks
-	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not slow and not gpu and not vendor"
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not slow and not gpu and not vendor and not cluster"
 	KERAS_BACKEND=torch $(BIN)/python -m pytest -m "backends and not slow" tests/compression/test_conformance.py
 
 test-all: $(DEV) browser
 	$(BIN)/ruff check src tests benchmarks
-	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not gpu and not vendor"
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not gpu and not vendor and not cluster"
 	KERAS_BACKEND=torch $(BIN)/python -m pytest -n 2 --dist loadfile -m "backends and not gpu and not vendor"
 	$(BIN)/python -m pip install --quiet tensorflow-cpu
 	KERAS_BACKEND=tensorflow $(BIN)/python -m pytest -n 2 --dist loadfile -m "backends and not gpu and not vendor"
@@ -45,6 +45,13 @@ test-nightly: $(DEV)
 # What must hold on every Keras backend, under PyTorch.
 test-backends: $(DEV)
 	KERAS_BACKEND=torch $(BIN)/python -m pytest -n 2 --dist loadfile -m "backends and not slow and not gpu and not vendor"
+
+# A search on a real Slurm of one node, and one joined by a real PostgreSQL; the tests start and stop both. Needs root.
+test-cluster: $(DEV)
+	apt-get update -qq
+	DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends slurm-wlm munge postgresql
+	$(BIN)/python -m pip install --quiet --editable ".[cluster]"
+	$(BIN)/python -m pytest -m cluster -s tests/cluster
 
 lint: $(DEV)
 	$(BIN)/ruff check src tests benchmarks

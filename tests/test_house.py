@@ -36,7 +36,7 @@ LEVELS = [
 SIDE_BY_SIDE = {"run", "report"}
 """A run writes its report at the end, and the report reads the run: these two rooms have a door between them."""
 
-FRAMEWORKS = ("jax", "keras", "torch", "tensorflow", "matplotlib", "optuna", "pandas", "pyarrow")
+FRAMEWORKS = ("jax", "keras", "torch", "tensorflow", "matplotlib", "optuna", "pandas", "pyarrow", "distributed")
 
 
 def level(room: str) -> int:

@@ -84,8 +84,14 @@ def test_all_problems_are_reported_at_once_in_the_order_of_the_file_with_overrid
         ("target: {clock_period_ns: 0}", "target.clock_period_ns: must be > 0.0; got 0"),
         ("compress: {recipe: imp, fraction: 1.0}", "compress.fraction: must be < 1.0; got 1.0"),
         ("space: {quantization: {bits0: 33}}", "space.quantization.bits0: must be <= 12; got 33"),
-        ("search: {workers: 0}", "search.workers: must be >= 1 or 'auto'; got 0"),
-        ("search: {workers: all}", "search.workers: must be a whole number or 'auto'; got 'all'"),
+        (
+            "search: {workers: 0}",
+            "search.workers: must be a whole number >= 1, 'auto', 'dask://HOST:PORT' or a cluster; got 0",
+        ),
+        (
+            "search: {workers: all}",
+            "search.workers: must be a whole number >= 1, 'auto', 'dask://HOST:PORT' or a cluster; got 'all'",
+        ),
         (
             "search: {sampler: nsga}",
             "search.sampler: must be 'grid', 'random', 'tpe', 'cmaes', 'gp', 'nsga2', 'nsga3', 'qmc' or 'bruteforce'; "

@@ -25,7 +25,7 @@ SETTINGS = {
 
 
 def run(directory, space=None, workers="inline", evaluate=EVALUATE, folds=1, payload=None, keep=None, **settings):
-    """Search the toy space; `workers` is `inline` or a number of processes."""
+    """Search the toy space; `workers` is `inline` or what the configuration takes."""
     if workers != "inline":
         settings["workers"] = workers
     return search(

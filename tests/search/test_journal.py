@@ -1,8 +1,12 @@
+import itertools
+import os
+
 import pytest
+from optuna.trial import TrialState
 
 from tests.conftest import fill, small_file_system
 from weft.errors import RunError
-from weft.search.journal import repair
+from weft.search.journal import Storage, repair
 from weft.search.results import read
 from weft.search.tables import write_tables
 
@@ -117,3 +121,32 @@ def test_tables_stay_whole_on_a_full_disk(small_disk):
     with pytest.raises(RunError, match=r"could not write .*trials.csv: No space left on device"):
         write_tables(small_disk / "run", results)
     assert tables(small_disk / "run") == before
+
+
+def test_what_the_writer_keeps_in_memory_is_what_a_reader_finds(tmp_path, monkeypatch):
+    from optuna.storages import JournalStorage
+    from optuna.storages.journal import JournalFileBackend
+
+    from weft.search import study
+
+    storages = []
+    monkeypatch.setattr(study, "Storage", lambda journal: storages.append(Storage(journal)) or storages[-1])
+    run(tmp_path, trials=6)
+    run(tmp_path, trials=14)
+    writer, reader = storages[-1], JournalStorage(JournalFileBackend(str(tmp_path / "study.journal")))
+    for number in (0, 1):
+        assert writer.get_study_user_attrs(number) == reader.get_study_user_attrs(number)
+        for states in (None, (TrialState.WAITING,), (TrialState.COMPLETE,)):
+            found, expected = (one.get_all_trials(number, deepcopy=False, states=states) for one in (writer, reader))
+            assert found == expected
+    assert len(writer.get_all_trials(0)) == 13
+
+
+def test_a_result_is_on_the_disk_when_the_next_is_a_tenth_of_a_second_later(tmp_path, monkeypatch):
+    synced = []
+    monkeypatch.setattr(os, "fsync", lambda descriptor: synced.append(os.fstat(descriptor).st_size))
+    run(tmp_path, trials=3, payload={"sleep": 0.15})
+    lines = (tmp_path / "study.journal").read_bytes().splitlines(keepends=True)
+    ends = list(itertools.accumulate(map(len, lines)))
+    results = [end for end, line in zip(ends, lines, strict=True) if b'"fold 0"' in line]
+    assert len(results) == 3 and set(results) <= set(synced) and len(synced) < len(lines)

@@ -122,6 +122,9 @@ def act(action: str, job: Job) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
     if action == "kill":
         os.kill(os.getpid(), signal.SIGKILL)
+    if action == "kill parent":
+        os.kill(os.getppid(), signal.SIGKILL)
+        time.sleep(60)
     if action == "exit":
         sys.stderr.write("giving up\n")
         sys.exit(3)
@@ -151,7 +154,7 @@ def starts_a_process(job: Job) -> Result:
 def describes_its_process(job: Job) -> Result:
     """Returns what a worker looks like from the inside."""
     cores = os.sched_getaffinity(0)
-    names = ("OMP_NUM_THREADS", "XLA_FLAGS", "JAX_PLATFORMS")
+    names = ("OMP_NUM_THREADS", "XLA_FLAGS", "JAX_PLATFORMS", "PJRT_NPROC")
     (Path(job.directory) / "seen.json").write_text(
         json.dumps({"cores": sorted(cores), "pid": os.getpid(), **{name: os.environ.get(name) for name in names}})
     )

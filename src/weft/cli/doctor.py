@@ -68,6 +68,7 @@ _PACKAGES = (
     Part("mlflow", "extra", "tracking", "the run directory keeps everything", "pip install 'weft[mlflow]'"),
     Part("mcp", "extra", "agents", "the command line", "pip install 'weft[mcp]'"),
     Part("distributed", "extra", "clusters", "workers on this machine", "pip install 'weft[cluster]'"),
+    Part("psycopg", "extra", "searches joined by PostgreSQL", "one coordinator", "pip install 'weft[cluster]'"),
 )
 _PROGRAMS = (
     Part("g++", "core", "building the RTL simulation", "all but weft verify", "apt install g++"),

@@ -13,6 +13,12 @@ from weft.cli._progress import bars
 from weft.cli.run import Out, Set, Source, open_run
 from weft.errors import ConfigError
 
+Join = Annotated[
+    str | None,
+    typer.Option(
+        metavar="URL", help="Share the search with other processes by a database, postgresql://USER@HOST/NAME."
+    ),
+]
 Directory = Annotated[str, typer.Argument(help="The run directory.")]
 
 
@@ -25,6 +31,7 @@ def search(
         str | None,
         typer.Option("--seeds", help="Search once with each seed, as in 0,1,2, and show how the results spread."),
     ] = None,
+    join: Join = None,
     as_json: Json = False,
 ) -> None:
     """Search architectures and print the front."""
@@ -32,10 +39,17 @@ def search(
     from weft.run.stages import execute
 
     if seeds is not None:
+        if join is not None:
+            raise ConfigError("--seeds searches in this process, and --join in many; give one of the two")
         _search_seeds(experiment, out, changes or [], seeds, as_json)
         return
-    opened = open_run(experiment, out, changes or [])
-    summary = execute(opened, ("data", "search"), bars)
+    suffix = ""
+    if join is not None:
+        from weft.search.join import place_of_this_process
+
+        suffix = place_of_this_process()
+    opened = open_run(experiment, out, changes or [], suffix)
+    summary = execute(opened, ("data", "search"), bars, join)
     if as_json:
         print_json(summary)
         return

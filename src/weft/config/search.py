@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal, cast
+from typing import Annotated, Any, cast
 
 from pydantic import BeforeValidator, Field, model_validator
 
@@ -13,6 +13,7 @@ from weft.config.fidelity import FinalConfig, HalvingConfig
 from weft.config.sampler import SamplerName
 from weft.config.space import Bits, Count
 from weft.config.training import TrainingConfig
+from weft.config.workers import WorkersConfig
 from weft.objectives import METRICS
 from weft.section import Found, Section, refuse
 
@@ -87,7 +88,9 @@ class SearchConfig(TrainingConfig):
         default=["accuracy", "lut", "latency_cycles"], min_length=1, description="What is traded off, each once."
     )
     constraints: Constraints = Field(default={}, description='Bounds that a design must meet, such as lut: "<= 10000".')
-    workers: Count | Literal["auto"] = Field(default="auto", description="Processes that train at the same time.")
+    workers: WorkersConfig = Field(
+        default="auto", description="Processes that train at the same time; dask://host:port, or a cluster."
+    )
     seed: int = Field(default=0, ge=0, description="Seed of the sampler and of every training.")
     baselines: list[BaselineConfig] = Field(
         default=[], description="Networks evaluated before the search proposes any."

@@ -14,7 +14,7 @@ import random
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import reduce
-from typing import Any, Literal, cast
+from typing import Any, cast
 
 from pydantic import BaseModel, Field, ValidationError, model_validator
 
@@ -23,7 +23,7 @@ from weft.config.constraint import Constraints, Objective
 from weft.config.explain import explain
 from weft.config.overrides import NoSuchPart, put
 from weft.config.sampler import SamplerName, count, endless, unfit
-from weft.config.space import Count
+from weft.config.workers import WorkersConfig
 from weft.objectives import METRICS
 from weft.section import Found, KeyPath, Section, did_you_mean, refuse
 
@@ -47,7 +47,9 @@ class TuneConfig(Section):
         default=["accuracy", "ebops"], min_length=1, description="What is traded off, each once."
     )
     constraints: Constraints = Field(default={}, description='Bounds that a design must meet, such as lut: "<= 10000".')
-    workers: Count | Literal["auto"] = Field(default="auto", description="Processes that train at the same time.")
+    workers: WorkersConfig = Field(
+        default="auto", description="Processes that train at the same time; dask://host:port, or a cluster."
+    )
     seed: int = Field(default=0, ge=0, description="Seed of the sampler; trainings take that of the search.")
     timeout_minutes: float | None = Field(
         default=None, gt=0, description="No new trial starts after this; null: no limit."

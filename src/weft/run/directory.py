@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import re
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -161,4 +162,5 @@ def _differences(before: Experiment, now: Experiment) -> list[str]:
 
     old, new = flat(before.model_dump(mode="json")), flat(now.model_dump(mode="json"))
     changed = [name for name in {**old, **new} if old.get(name) != new.get(name)]
-    return [name for name in changed if name not in ("search.workers", "tune.workers") and name[:9] != "tracking."]
+    free = re.compile(r"(search|tune)\.workers(\.|$)|tracking\.")
+    return [name for name in changed if not free.match(name)]

@@ -33,8 +33,10 @@ Bars = Callable[[str], AbstractContextManager[Progress]]
 """Opens a progress display for a stage of the given title."""
 
 
-def execute(run: Run, stages: Sequence[str], bars: Bars) -> dict[str, Any]:
+def execute(run: Run, stages: Sequence[str], bars: Bars, join: str | None = None) -> dict[str, Any]:
     """Run some stages under the run's lock and return the summary.
+
+    `join` is the URL of a database that several processes search with, see `weft.search.join`.
 
     The summary is written at the end of every stage, and with status `interrupted` or `failed` when one ends early.
 
@@ -46,7 +48,7 @@ def execute(run: Run, stages: Sequence[str], bars: Bars) -> dict[str, Any]:
     """
     with RunLock(run.path), tracked(run) as put:
         start, before = time.monotonic(), seconds_before(run)
-        todo = {**_STAGES, "search": lambda run, bars: _search(run, bars, put)}
+        todo = {**_STAGES, "search": lambda run, bars: _search(run, bars, put, join)}
         late: Exception | None = None
 
         def spent() -> float:
@@ -117,7 +119,7 @@ def read_data(run: Run, bars: Bars) -> None:
     atomic.write_json(path, summary)
 
 
-def _search(run: Run, bars: Bars, put: Put) -> None:
+def _search(run: Run, bars: Bars, put: Put, url: str | None) -> None:
     from weft.search.coordinator import search
     from weft.search.evaluate import payload
     from weft.search.warm_start import warm_start
@@ -130,23 +132,22 @@ def _search(run: Run, bars: Bars, put: Put) -> None:
     space = _space(run)
     config, chosen = experiment.search, experiment.select
     wanted = tuple(dict.fromkeys([*config.objectives, *config.constraints, *chosen.constraints, *chosen.compared]))
-    baselines = space.baselines(experiment.search.baselines)
-    warm = warm_start(run.path, experiment.search.warm_start, space, baselines)
+    shared: dict[str, Any] = {
+        "folds": experiment.data.folds,
+        "baselines": space.baselines(config.baselines),
+        "payload": payload(experiment, wanted),
+        "identity": {"data": data["sha256"], "space": experiment.space.model_dump(mode="json")},
+    }
+    evaluate = "weft.search.evaluate:evaluate"
     with bars("search") as progress:
-        search(
-            experiment.search,
-            space,
-            "weft.search.evaluate:evaluate",
-            run.path,
-            folds=experiment.data.folds,
-            baselines=baselines,
-            enqueue=warm,
-            payload=payload(experiment, wanted),
-            identity={"data": data["sha256"], "space": experiment.space.model_dump(mode="json")},
-            keep=chosen.constraints,
-            progress=progress,
-            told=told,
-        )
+        if url is None:
+            warm = warm_start(run.path, config.warm_start, space, shared["baselines"])
+            further: dict[str, Any] = {"enqueue": warm, "keep": chosen.constraints, "told": told}
+            search(config, space, evaluate, run.path, progress=progress, **further, **shared)
+            return
+        from weft.search.join import join
+
+        join(url, experiment.name, config, space, evaluate, run.path, progress=progress, **shared)
 
 
 def _select(run: Run, bars: Bars) -> None:
@@ -260,11 +261,10 @@ _STAGES: dict[str, Callable[[Run, Bars], None]] = {
 
 
 def n_workers(run: Run) -> int:
-    """Return the number of processes that the run may use."""
-    from weft.search.workers import automatic_count
+    """Return the number of processes that the run may use on this machine."""
+    from weft.search.workers import local_count
 
-    workers = run.experiment.search.workers
-    return automatic_count() if workers == "auto" else workers
+    return local_count(run.experiment.search.workers)
 
 
 def data_summary(run: Run) -> dict[str, Any]:

@@ -57,7 +57,7 @@ from weft.search.results import ROUNDS, SearchResults, TrialRecord, collect, met
 from weft.search.sampler import KNOWING, make_sampler, seed_of, size_of
 from weft.search.study import SEARCH, create_or_resume, running_trial
 from weft.search.tables import write_tables
-from weft.search.workers import InlineWorkers, LocalWorkers, Lost, Workers, automatic_count
+from weft.search.workers import LocalWorkers, Lost, Workers, local_count
 from weft.types import Progress, no_progress
 
 logger = logging.getLogger(__name__)
@@ -213,6 +213,7 @@ class _Coordinator:
         self.first_of: dict[tuple[str, int | None], int] = {}  # key and parent to the trial that is evaluated for them
         self.settled = False  # whether no round of synthesis may still want the weights of the last generation
         self.done = 0
+        self.report_at = 0.0
         self.best: TrialRecord | None = None
         for trial in collect(*self.studies).trials:
             if trial.key is not None:
@@ -234,7 +235,10 @@ class _Coordinator:
             self.settled = False
             if not self._evaluate(generation, handles) or not self._calibrate():
                 return "timeout"
-            self.report()
+            if time.monotonic() > self.report_at:  # with many trials, not so often that it takes much of the time
+                begun = time.monotonic()
+                self.report()
+                self.report_at = time.monotonic() + 20 * (time.monotonic() - begun)
         return "finished" if self._reevaluate() else "timeout"
 
     def report(self) -> SearchResults:
@@ -663,11 +667,13 @@ def _sampler(config: _Config, space: SearchSpace, n_inside: int, n_outside: int)
 
 
 def _open_workers(config: SearchConfig, evaluate: str, log_directory: Path) -> Workers:
-    count = automatic_count() if config.workers == "auto" else config.workers
-    if count == 0:
-        return InlineWorkers(evaluate)
     minutes = config.trial_timeout_minutes
-    return LocalWorkers(count, evaluate, log_directory, None if minutes is None else 60 * minutes)
+    seconds = None if minutes is None else 60 * minutes
+    if config.workers == "auto" or isinstance(config.workers, int):
+        return LocalWorkers(local_count(config.workers), evaluate, log_directory, seconds)
+    from weft.search.workers.dask import open_dask
+
+    return open_dask(config.workers, evaluate, log_directory, seconds)
 
 
 def _all_failed(trials: Sequence[FrozenTrial], directory: Path) -> str:

@@ -16,8 +16,18 @@ from numpy.typing import ArrayLike, NDArray
 def nondominated(losses: ArrayLike) -> NDArray[np.bool_]:
     """Mark the points of shape (n, m) that no other point dominates; equal points do not dominate each other."""
     points = np.asarray(losses, dtype=float)
-    keep = [not np.any(np.all(points <= row, axis=1) & np.any(points < row, axis=1)) for row in points]
-    return np.array(keep, dtype=bool)
+    keep = np.ones(len(points), dtype=bool)
+    order = np.lexsort(points.T[::-1])  # a point comes after all that dominate it
+    front = np.empty_like(points)
+    size = 0
+    for index in order:
+        row, ahead = points[index], front[:size]
+        if np.any(np.all(ahead <= row, axis=1) & np.any(ahead < row, axis=1)):
+            keep[index] = False
+        else:
+            front[size] = row
+            size += 1
+    return keep
 
 
 def first_front(losses: ArrayLike, violations: ArrayLike) -> NDArray[np.bool_]:

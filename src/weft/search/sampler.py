@@ -14,7 +14,7 @@ import json
 import math
 import random
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, cast
 
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
@@ -32,7 +32,7 @@ from optuna.samplers import (
     TPESampler,
 )
 from optuna.study import Study
-from optuna.trial import FrozenTrial
+from optuna.trial import FrozenTrial, TrialState
 
 from weft.errors import ConfigError, ToolNotFoundError
 
@@ -58,20 +58,37 @@ class HistorySeeded(BaseSampler):
     def __init__(self, make: Callable[[int], BaseSampler], seed: int) -> None:
         self._make, self._seed = make, seed
         self._space = make(0)  # reads the history incrementally, and draws nothing
+        self._found: dict[str, Any] = {}  # what all draws between two tells have in common
 
     def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> dict[str, Any]:
-        return self._space.infer_relative_search_space(study, trial)
+        if "space" not in self._found:
+            self._found["space"] = self._space.infer_relative_search_space(study, trial)
+        return self._found["space"]
+
+    def after_trial(self, study: Study, trial: FrozenTrial, state: TrialState, values: Sequence[float] | None) -> None:
+        self._found.clear()
 
     def sample_relative(self, study: Study, trial: FrozenTrial, search_space: dict[str, Any]) -> dict[str, Any]:
         noted = _noted(trial)
         if noted:
             return noted
         sampler = self._make(seed_of(self._seed, trial.number))
-        if isinstance(sampler, BaseGASampler):  # the first trial of a generation chooses its parents, and notes them
-            generation = sampler.get_trial_generation(study, trial)
-            parents = cast(BaseGASampler, self._make(seed_of(self._seed, "parents", generation)))
-            parents.get_parent_population(study, generation)
+        if isinstance(sampler, BaseGASampler):
+            self._share_parents(sampler, study, trial)
         return sampler.sample_relative(study, trial, search_space)
+
+    def _share_parents(self, sampler: BaseGASampler, study: Study, trial: FrozenTrial) -> None:
+        """Let `sampler` go by the generation and parents that the first trial of its generation found, and noted."""
+        if "parents" not in self._found:
+            generation = sampler.get_trial_generation(study, trial)
+            chooser = cast(BaseGASampler, self._make(seed_of(self._seed, "parents", generation)))
+            chooser.get_parent_population(study, generation)
+            self._found |= {"generation": generation, "parents": chooser.get_parent_population(study, generation)}
+        elif (key := sampler._get_generation_key()) not in trial.system_attrs:
+            study._storage.set_trial_system_attr(trial._trial_id, key, self._found["generation"])
+        generation, parents = self._found["generation"], self._found["parents"]
+        sampler.get_trial_generation = lambda study, trial: generation  # type: ignore[method-assign]
+        sampler.get_parent_population = lambda study, generation: parents  # type: ignore[method-assign]
 
     def sample_independent(self, study: Study, trial: FrozenTrial, param_name: str, param_distribution: Any) -> Any:
         sampler = self._make(seed_of(self._seed, trial.number, param_name))

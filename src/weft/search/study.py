@@ -9,14 +9,13 @@ from typing import Any
 
 import optuna
 from optuna.samplers import BaseSampler, RandomSampler
-from optuna.storages import JournalStorage
 from optuna.study import Study
 from optuna.trial import Trial
 
 from weft.errors import RunError
 from weft.objectives import OBJECTIVES
 from weft.search._disk import writing
-from weft.search.journal import JOURNAL, Journal, repair, sound_bytes
+from weft.search.journal import JOURNAL, Journal, Storage, repair, sound_bytes
 
 SEARCH, OUTSIDE = "search", "outside"
 """The two studies of a journal: the sampled trials, and baselines that lie outside the space."""
@@ -46,7 +45,7 @@ def create_or_resume(
     repair(path)
     with writing(path):
         directory.mkdir(parents=True, exist_ok=True)
-        storage = JournalStorage(Journal(path))
+        storage = Storage(Journal(path, alone=True))
     directions = ["maximize" if OBJECTIVES[name].direction == "max" else "minimize" for name in objectives]
     known = optuna.get_all_study_names(storage)
     studies = [
@@ -59,7 +58,7 @@ def create_or_resume(
     if before is None:
         studies[0].set_user_attr("identity", dict(identity))
     else:
-        _same(directory, before, json.loads(json.dumps(identity)))
+        require_same(f"the search in {directory}", studies[0], identity)
     return studies[0], studies[1]
 
 
@@ -74,7 +73,7 @@ def open_to_read(directory: Path | str, name: str = SEARCH) -> tuple[Study, Stud
         return None
     sound_bytes(path)
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    storage = JournalStorage(Journal(path))
+    storage = Storage(Journal(path))
     if {name, OUTSIDE} - set(optuna.get_all_study_names(storage)):
         return None
     search, outside = (
@@ -88,10 +87,14 @@ def running_trial(study: Study, number: int) -> Trial:
     return Trial(study, study.get_trials(deepcopy=False)[number]._trial_id)
 
 
-def _same(directory: Path, before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
+def require_same(what: str, study: Study, identity: Mapping[str, Any]) -> None:
+    """Refuse to go on with a study of another search.
+
+    Raises:
+        RunError: `identity` differs from that of the study; says in what.
+    """
+    before, now = study.user_attrs["identity"], json.loads(json.dumps(identity))
     changed = [name for name in {**before, **now} if before.get(name) != now.get(name)]
     if changed:
-        what = ", ".join(f"{name} was {before.get(name)!r} and is now {now.get(name)!r}" for name in changed)
-        raise RunError(
-            f"cannot go on with the search in {directory}: {what}; put the old value back, or give another directory"
-        )
+        how = ", ".join(f"{name} was {before.get(name)!r} and is now {now.get(name)!r}" for name in changed)
+        raise RunError(f"cannot go on with {what}: {how}; put the old value back, or give another directory")

@@ -41,7 +41,7 @@ class Workers(abc.ABC):
 
     @abc.abstractmethod
     def wait(self) -> list[tuple[Job, Result | Lost]]:
-        """Block until at least one started job has come back, and return those that have.
+        """Block until a started job has come back, or more may be started; return those that have come back.
 
         Raises:
             RunError: no job can be evaluated here: the function cannot be imported, or the disk is full.

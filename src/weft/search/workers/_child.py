@@ -1,6 +1,6 @@
 """The process behind a local worker: evaluates the jobs that arrive on its pipe until the pipe closes.
 
-Arguments: the search path (JSON), the pipe's descriptor, the core to stay on, and the evaluation's name.
+Arguments: the search path (JSON), the pipe's descriptor, the core to stay on (-1: any), and the evaluation's name.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ def main() -> None:
     """Serve one coordinator; never returns."""
     descriptor, core, name = int(sys.argv[2]), int(sys.argv[3]), sys.argv[4]
     os.set_inheritable(descriptor, False)
-    if hasattr(os, "sched_setaffinity"):
+    if core >= 0 and hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, {core})
     pipe = Connection(descriptor)
     jobs: queue.SimpleQueue[Job] = queue.SimpleQueue()

@@ -30,7 +30,7 @@ logger = logging.getLogger(__name__)
 
 _BOOT = "import json, sys; sys.path[:] = json.loads(sys.argv[1]); from weft.search.workers._child import main; main()"
 _MEMORY_OF_A_WORKER = 3 * 2**29  # 1.5 GiB; one with JAX, a network and its data has been seen to take 1.1
-_ONE_THREAD = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+_ONE_THREAD = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "PJRT_NPROC")
 _XLA_FLAGS = "--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1"
 
 
@@ -47,6 +47,11 @@ def available_cores() -> int:
 def automatic_count() -> int:
     """Return how many workers suit this machine: one for each core that has memory for a training."""
     return max(1, min(available_cores(), available_memory() // _MEMORY_OF_A_WORKER))
+
+
+def local_count(workers: object) -> int:
+    """Return how many processes of this machine a value `workers` of the configuration means; a cluster is not here."""
+    return workers if isinstance(workers, int) else automatic_count()
 
 
 def available_memory() -> int:
@@ -69,10 +74,13 @@ class LocalWorkers(Workers):
         evaluate: `"module:function"`, imported in each process.
         log_directory: Where `worker-<i>.log` takes what worker i prints.
         seconds: Longest time for one job; the worker that takes longer is killed. None sets no limit.
+        pin: Whether each process keeps to one core; otherwise the system moves it, and it has one thread all the same.
     """
 
-    def __init__(self, count: int, evaluate: str, log_directory: Path | str, seconds: float | None = None) -> None:
-        self._count, self._evaluate, self._logs = count, evaluate, Path(log_directory)
+    def __init__(
+        self, count: int, evaluate: str, log_directory: Path | str, seconds: float | None = None, pin: bool = True
+    ) -> None:
+        self._count, self._evaluate, self._logs, self._pin = count, evaluate, Path(log_directory), pin
         self._seconds = math.inf if seconds is None else seconds
         self._workers: dict[int, _Worker] = {}
         with writing(self._logs):
@@ -81,6 +89,11 @@ class LocalWorkers(Workers):
     @property
     def free(self) -> int:
         return self._count - sum(worker.job is not None for worker in self._workers.values())
+
+    @property
+    def pids(self) -> list[int]:
+        """The processes, each the leader of a group of its own."""
+        return [worker.process.pid for worker in self._workers.values()]
 
     def start(self, job: Job) -> None:
         while True:
@@ -126,7 +139,9 @@ class LocalWorkers(Workers):
     def _begin(self, index: int) -> _Worker:
         mine, theirs = connection.Pipe()
         cores = sorted(_affinity())
-        core = cores[(os.getpid() + index) % len(cores)]  # searches side by side start at different cores
+        core = (
+            cores[(os.getpid() + index) % len(cores)] if self._pin else -1
+        )  # searches side by side differ in the first
         log = self._logs / f"worker-{index}.log"
         environment = {
             **os.environ,
