@@ -188,6 +188,10 @@ def test_what_is_no_url_is_refused(tmp_path):
 def test_what_needs_a_coordinator_is_refused(tmp_path, url):
     with pytest.raises(ConfigError, match=r"the baseline {'a': 9, 'b': 9} outside the space needs a coordinator"):
         joined(url, tmp_path, baselines=[{"a": 9, "b": 9}])
+    with pytest.raises(ConfigError, match=r"search.final needs a coordinator, and a joined search has none; leave it"):
+        joined(url, tmp_path, final={"seeds": 2})
+    with pytest.raises(ConfigError, match=r"the sampler grid needs a coordinator"):
+        joined(url, tmp_path, sampler="grid")
     with pytest.raises(ConfigError, match=r"search.calibrate needs a coordinator"):
         joined(url, tmp_path, calibrate={"every": 2})
 
