@@ -120,8 +120,8 @@ def test_networks_for_other_data_are_left_out(tmp_path, monkeypatch):
     from weft.search.warm_start import _objection
 
     assert _objection(before, genotype) is None
-    assert _objection(now, genotype) == "this search would make another network of it, with another input_shape"
-    assert "validation error" in _objection(now, {**genotype, "odd": 1})
+    assert _objection(now, genotype) == "it is for other data: its input_shape is [16], and here it is [8]"
+    assert "validation error" in _objection(before, {**genotype, "odd": 1})
     wider = {**genotype, "learning_rate": 0.77}
     assert "learning_rate = 0.77 lies outside the space" in _objection(before, wider)
 

@@ -143,7 +143,7 @@ def _box(found: Sequence[SearchResults], names: Sequence[str]) -> tuple[dict[str
 
 def _joint(found: Sequence[SearchResults], names: Sequence[str]) -> set[tuple[float, ...]]:
     """Return the losses of the trials that no trial of any run beats."""
-    losses = [tuple(trial.losses(names)) for results in found for trial in _feasible(results)]
+    losses = [tuple(trial.losses(names)) for results in found for trial in results.candidates if trial.feasible]
     return {row for row, ahead in zip(losses, fronts.nondominated(losses), strict=True) if ahead} if losses else set()
 
 
@@ -230,5 +230,7 @@ def _notes(
             yield f"{name} was searched by {', '.join(more)}, too, which other runs were not: its front is longer there"
     if any(one.constraints != found[0].constraints for one in found):
         yield "the runs have other constraints: each front holds what is feasible in its own run"
+    if any(results.candidates != results.evaluated for results in found):
+        yield "fronts are by the numbers of re-evaluation where there was one, hypervolumes by those of the searches"
     if any(results.rounds for results in found) and not all(results.rounds for results in found):
         yield "some runs have calibrated costs, and others have raw estimates"

@@ -6,6 +6,7 @@ noted in the run directory: a resumed search begins with the same networks, what
 
 from __future__ import annotations
 
+import json
 import logging
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -82,6 +83,10 @@ def _ranked(runs: Sequence[Path]) -> Iterator[tuple[Path, TrialRecord, int]]:
 
 def _objection(space: SearchSpace, genotype: Mapping[str, Any]) -> str | None:
     """Return why the space cannot draw a genotype, or None."""
+    for name in ("input_shape", "n_outputs"):  # of data, where the space is one of networks for some
+        mine, its = (json.loads(json.dumps(one)) for one in (getattr(space, name, None), genotype.get(name)))
+        if mine is not None and its != mine:
+            return f"it is for other data: its {name} is {its}, and here it is {mine}"
     try:
         _, drawn = locate(space, genotype)
     except ConfigError as error:
