@@ -326,7 +326,7 @@ def test_a_missing_file_names_the_nearest_file_or_preset(tmp_path, monkeypatch):
         load("min.yaml")
     with pytest.raises(ConfigError, match=r"cannot find 'jets-dem': there is no such .*; did you mean 'jets-demo'\?"):
         load("jets-dem")
-    with pytest.raises(ConfigError, match=r"cannot find 'zzz': .* \(presets: jets-constituents, .*qubit-readout\)"):
+    with pytest.raises(ConfigError, match=r"cannot find 'zzz': .* \(presets: jets-constituents, .*qubit-readout, .*\)"):
         load("zzz")
 
 

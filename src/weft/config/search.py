@@ -43,9 +43,10 @@ class BaselineConfig(Section):
     def _is_one_network(self) -> BaselineConfig:
         if (self.units is None) == (self.blocks is None):
             refuse([((), "needs units, for an mlp, or blocks, and not both")])
-        mine = {"activation", "normalization", "dropout", "l1"} & self.model_fields_set
-        if self.blocks is not None and mine:
-            refuse([((name,), "belongs into blocks here, to the block that has it") for name in sorted(mine)])
+        of_an_mlp = ("activation", "normalization", "dropout", "l1")
+        mine = [name for name in of_an_mlp if getattr(self, name) != type(self).model_fields[name].default]
+        if self.blocks is not None:
+            refuse([((name,), "belongs into blocks here, to the block that has it") for name in mine])
         return self
 
 
