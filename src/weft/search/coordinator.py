@@ -55,7 +55,7 @@ from weft.search.constraints import relative_violation, total_violation
 from weft.search.job import Job, Result, SearchSpace
 from weft.search.results import ROUNDS, SearchResults, TrialRecord, collect, metric_of, record
 from weft.search.sampler import KNOWING, make_sampler, seed_of, size_of
-from weft.search.study import SEARCH, create_or_resume, running_trial
+from weft.search.study import SEARCH, create_or_resume, running_trial, trial_at
 from weft.search.tables import write_tables
 from weft.search.workers import LocalWorkers, Lost, Workers, local_count
 from weft.types import Progress, no_progress
@@ -409,13 +409,13 @@ class _Coordinator:
         is_outside = number < len(self.outside)
         study = self.studies[1 if is_outside else 0]
         index = number if is_outside else number - len(self.outside)
-        trials = study.get_trials(deepcopy=False)
-        if index < len(trials) and trials[index].state.is_finished():
+        before = trial_at(study, index)
+        if before is not None and before.state.is_finished():
             return None
-        if index < len(trials) and trials[index].state == TrialState.RUNNING:
+        if before is not None and before.state == TrialState.RUNNING:
             handle = running_trial(study, index)
         else:
-            if index == len(trials) and not is_outside and index < len(self.inside):
+            if before is None and not is_outside and index < len(self.inside):
                 study.enqueue_trial(self.inside[index])
             handle = study.ask()  # a waiting trial comes before a new one
             assert handle.number == index
@@ -596,7 +596,7 @@ class _Coordinator:
             self._tell_duplicate(duplicate, handles[duplicate], number)
 
     def _tell_duplicate(self, number: int, handle: Trial, original: int) -> None:
-        first = self._trials()[original]
+        first = self._trial(original)
         handle.set_user_attr("duplicate_of", original)
         failure = first.user_attrs.get("failure")
         if failure is not None:
@@ -628,7 +628,7 @@ class _Coordinator:
             else:
                 handle.set_user_attr("rung", rung)
                 handle.study.tell(handle, state=TrialState.PRUNED)
-        self._count(record(number, self._trials()[number]))
+        self._count(record(number, self._trial(number)))
         note = "no feasible design yet"
         if self.best is not None:
             note = f"best {self.metric} {self.best.value(self.metric):.4g} (trial {self.best.number})"
@@ -640,6 +640,12 @@ class _Coordinator:
             rivals = [trial] if self.best is None else [self.best, trial]
             self.best = min(rivals, key=lambda rival: rival.losses([self.metric]))
         self.told(trial)
+
+    def _trial(self, number: int) -> FrozenTrial:
+        is_outside = number < len(self.outside)
+        found = trial_at(self.studies[1 if is_outside else 0], number if is_outside else number - len(self.outside))
+        assert found is not None
+        return found
 
     def _trials(self) -> list[FrozenTrial]:
         return [*self.studies[1].get_trials(deepcopy=False), *self.studies[0].get_trials(deepcopy=False)]

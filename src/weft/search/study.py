@@ -10,7 +10,7 @@ from typing import Any
 import optuna
 from optuna.samplers import BaseSampler, RandomSampler
 from optuna.study import Study
-from optuna.trial import Trial
+from optuna.trial import FrozenTrial, Trial
 
 from weft.errors import RunError
 from weft.objectives import OBJECTIVES
@@ -84,7 +84,16 @@ def open_to_read(directory: Path | str, name: str = SEARCH) -> tuple[Study, Stud
 
 def running_trial(study: Study, number: int) -> Trial:
     """Return the handle of a trial that another process began, to go on sampling it or to tell its values."""
-    return Trial(study, study.get_trials(deepcopy=False)[number]._trial_id)
+    return Trial(study, study._storage.get_trial_id_from_study_id_trial_number(study._study_id, number))
+
+
+def trial_at(study: Study, number: int) -> FrozenTrial | None:
+    """Return one trial, or None where it has not begun; in a long study, a list of all would take a while."""
+    try:
+        found = study._storage.get_trial_id_from_study_id_trial_number(study._study_id, number)
+    except KeyError:
+        return None
+    return study._storage.get_trial(found)
 
 
 def require_same(what: str, study: Study, identity: Mapping[str, Any]) -> None:

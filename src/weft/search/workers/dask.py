@@ -150,9 +150,10 @@ class DaskWorkers(Workers):
 
     def _hand_out(self) -> None:
         """Give a job to each worker that has none, first to those whose process is warm."""
-        idle = sorted(
-            self._alive.keys() - self._running.keys(), key=lambda address: (address not in self._used, address)
-        )
+        if not self._waiting:
+            return
+        free = self._alive.keys() - self._running.keys()
+        idle = sorted(free, key=lambda address: (address not in self._used, address))
         for address in idle[: len(self._waiting)]:
             job = self._waiting.popleft()
             future = self._client.submit(
