@@ -315,6 +315,15 @@ def test_a_block_of_learned_widths_needs_learned_widths():
         )
 
 
+@pytest.mark.parametrize("asked", ["search: {objectives: [accuracy, ebops]}", "search: {constraints: {bops: '<= 9'}}"])
+def test_bit_operations_of_tables_are_not_asked_for(asked):
+    text = "version: 1\nname: x\ndata: {name: jets-hlf}\nspace: {blocks: [{type: lut_dense}]}\n"
+    with pytest.raises(
+        ConfigError, match=r"blocks.0: 'lut_dense' is made of tables, which multiply nothing, and e?bops is"
+    ):
+        loads(text + asked, "f")
+
+
 @pytest.mark.parametrize("name", [name for name, block in BLOCKS.items() if block.no_hls])
 def test_what_hls_cannot_have_is_refused_before_the_search(name):
     given_ = ", ".join(f"{key}: {value}" for key, value in SMALL[name].items()).replace("'", "")

@@ -103,6 +103,7 @@ class Block(Section):
     takes: ClassVar[tuple[int, ...]] = (1, 2, 3)  # ranks of the rows it can read
     needs_hgq: ClassVar[bool] = False  # whether it has learned widths, whatever the space's numbers
     blind: ClassVar[str | None] = None  # what it has against rows whose shape the choices of blocks before it decide
+    no_products: ClassVar[str | None] = None  # why its bit operations cannot be counted
     no_hls: ClassVar[str | None] = None  # why HLS cannot have it
 
     def gives(self, rank: int) -> int:

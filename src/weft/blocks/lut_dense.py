@@ -51,6 +51,7 @@ class LutDenseBlock(Block):
     genes: ClassVar[GenesType] = LutDenseGenes
     layered: ClassVar[dict[str, str]] = {"units": "depth"}
     needs_hgq: ClassVar[bool] = True
+    no_products: ClassVar[str | None] = "is made of tables, which multiply nothing"
     no_hls: ClassVar[str | None] = "hls4ml has no layers of tables"
 
     def gives(self, rank: int) -> int:

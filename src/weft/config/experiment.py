@@ -71,6 +71,7 @@ class Experiment(Section):
                 *self._sampler_problems(),
                 *self._calibration_problems(),
                 *self._hls_problems(),
+                *self._product_problems(),
                 *self._halving_problems(),
             ]
         )
@@ -176,6 +177,19 @@ class Experiment(Section):
             for i, slot in enumerate(self.space.blocks)
             for block in options(slot)
             if block.no_hls is not None
+        ]
+
+    def _product_problems(self) -> Found:
+        asked = {*self.search.objectives, *self.search.constraints, *self.select.constraints, *self.select.compared}
+        counted = sorted(asked & {"ebops", "bops", "energy_nj"})
+        return [
+            (
+                ("space", "blocks", i),
+                f"'{block.type}' {block.no_products}, and {counted[0]} is asked for; ask for lut instead",
+            )
+            for i, slot in enumerate(self.space.blocks)
+            for block in options(slot)
+            if block.no_products is not None and counted
         ]
 
     def _halving_problems(self) -> Found:
