@@ -76,9 +76,9 @@ def main() -> None:
 
 
 def _design(path: Path | None) -> Any:
+    from weft.blocks.mlp import MlpGenes
     from weft.cost import sampled_model
     from weft.space.architecture import Architecture
-    from weft.blocks.mlp import MlpGenes
 
     if path is not None:
         from weft.run.design import load_model
@@ -219,9 +219,9 @@ _STEPS: dict[str, Callable[[int, Path], dict[str, Any]]] = {"estimate": _estimat
 
 
 def _of_width(width: int) -> Any:
+    from weft.blocks.mlp import MlpGenes
     from weft.cost import sampled_model
     from weft.space.architecture import Architecture
-    from weft.blocks.mlp import MlpGenes
 
     units = (width, max(width // 2, 2), max(width // 2, 2))
     network = Architecture(input_shape=(16,), n_outputs=5, blocks=(MlpGenes(units=units),))

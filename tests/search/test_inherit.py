@@ -153,8 +153,7 @@ def test_a_design_outside_the_space_has_no_children(tmp_path):
 @pytest.mark.parametrize("mode", ["float", "hgq"])
 @pytest.mark.parametrize("normalization", ["none", "batch"])
 def test_leading_slices_of_layers_of_one_name_are_taken_and_the_rest_is_fresh(mode, normalization):
-    from weft.space.blocks import MlpGenes
-
+    from weft.blocks import MlpGenes
     from weft.config.numbers import FloatNumbers, HgqNumbers
     from weft.space.architecture import Architecture
     from weft.space.model import build, export_weights, inherit_weights
