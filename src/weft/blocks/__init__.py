@@ -12,7 +12,7 @@ import operator
 import pkgutil
 from collections.abc import Mapping
 from importlib.metadata import entry_points
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import BaseModel, BeforeValidator, Discriminator, Field, Tag, model_validator
 
@@ -61,13 +61,17 @@ def _union(kinds: Any) -> Any:
     return Annotated[functools.reduce(operator.or_, kinds), Field(discriminator="type")]
 
 
-AnyGenes = _union(block.genes for block in BLOCKS.values())
-"""The genes of any block, told apart by `type`."""
+if TYPE_CHECKING:
+    AnyGenes = Genes
+    AnyBlock = Block
+else:
+    AnyGenes = _union(block.genes for block in BLOCKS.values())
+    """The genes of any block, told apart by `type`."""
 
-_Any = _union(BLOCKS.values())
+    _Any = _union(BLOCKS.values())
 
-AnyBlock = Annotated[_Any, BeforeValidator(with_default_tag("type", "mlp"), json_schema_input_type=_Any)]
-"""A block of any type, told apart by `type`; without one it is an mlp."""
+    AnyBlock = Annotated[_Any, BeforeValidator(with_default_tag("type", "mlp"), json_schema_input_type=_Any)]
+    """A block of any type, told apart by `type`; without one it is an mlp."""
 
 
 class OneOf(Section):

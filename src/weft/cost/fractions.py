@@ -60,7 +60,7 @@ def _share(count: Quantity, resource: str, part: Part) -> Quantity:
 def _mean(shares: Iterable[Quantity], part: Part) -> Quantity:
     found = list(shares)
     stages: tuple[Stage, ...] = get_args(Stage)
-    stage = min((one.stage for one in found), key=stages.index)
+    stage = min(found, key=lambda one: stages.index(one.stage)).stage
     source = f"mean of the shares of LUT, FF, DSP and BRAM of {part.device}"
     missing = [one.reason for one in found if one.value is None]
     if missing:
