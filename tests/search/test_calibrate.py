@@ -145,11 +145,25 @@ def test_pauses_do_not_change_what_is_synthesised(tmp_path):
 def test_a_failed_synthesis_is_noted_and_leaves_the_estimates(tmp_path, caplog):
     keys = [f"{a}-{b}" for a in range(10) for b in range(10)]
     results = run(tmp_path, trials=8, calibrate=CALIBRATE, payload={"unsynthesisable": keys}).results
-    assert len(results.rounds) == 2
+    assert len([one for one in results.rounds if not one.get("last")]) == 2
     assert all(one["error"] == "the tool gave up" for one in measured(results.rounds).values())
     assert all(trial.costs["lut"]["quantity"]["stage"] == "solver" for trial in results.evaluated)
     assert "the tool gave up" in (tmp_path / "calibration.csv").read_text()
     assert "failed: the tool gave up" in caplog.text
+
+
+def test_at_the_end_all_of_the_front_is_measured_also_what_joins_it_by_that(tmp_path):
+    arguments = {"trials": 24, "calibrate": {"every": 8, "designs": 1}, "constraints": {}}
+    results = run(tmp_path, **arguments).results
+    last = [one for one in results.rounds if one.get("last")]
+    known = measured(results.rounds)
+    ordinary = len(results.rounds) - len(last)
+    assert ordinary == len(results.evaluated) // 8 and last
+    assert all(trial.number in known for trial in results.front())
+    assert all(one["reason"] == "on the front at the end" for one in measured(last).values())
+    assert run(tmp_path, **arguments).results == results  # nothing is measured twice
+    longer = run(tmp_path, **{**arguments, "trials": 32}).results
+    assert len([one for one in longer.rounds if not one.get("last")]) == len(longer.evaluated) // 8 > ordinary
 
 
 def test_coverage_of_ranges_is_that_of_the_numbers_before_the_round(tmp_path):

@@ -2,6 +2,7 @@
 
 Every so many candidates a round chooses a few: the one whose real size may change the front most, the one that is least
 like those measured before, and one at random, which keeps the errors honest. Their firmware is synthesised by a worker.
+At the end the rest of the front is, too, so that what is selected from was measured.
 From then on the results of the search (front, tables, selection, constraints) show the measured numbers, and for all
 other candidates the calibrated ones with their ranges. The sampler goes on with the raw estimates: their order is the
 same, since the map between the two always rises, and a draw depends on what was known when it was made.
@@ -32,7 +33,8 @@ UNKNOWN = 0.2
 
 Round = dict[str, Any]
 """What one round found, as JSON: `evaluated` (candidates before it), `trials` (number to what was measured and why it
-was chosen), `rank_correlation` (Kendall's, of the sizes before and after), `joined` and `left` (trials, and the front).
+was chosen), `last` (it was at the end), `rank_correlation` (Kendall's, of the sizes before and after), `joined` and
+`left` (trials, and the front).
 """
 
 

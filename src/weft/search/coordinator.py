@@ -239,7 +239,7 @@ class _Coordinator:
                 begun = time.monotonic()
                 self.report()
                 self.report_at = time.monotonic() + 20 * (time.monotonic() - begun)
-        return "finished" if self._reevaluate() else "timeout"
+        return "finished" if self._measure_front() and self._reevaluate() else "timeout"
 
     def report(self) -> SearchResults:
         """Write the tables and remove the weights of all trials that are neither on a front nor running."""
@@ -267,14 +267,38 @@ class _Coordinator:
         """
         config = getattr(self.config, "calibrate", None)
         before = collect(*self.studies) if config else None
-        if config is None or before is None or len(before.evaluated) // config.every <= len(before.rounds):
+        ordinary = [one for one in before.rounds if not one.get("last")] if before else []
+        if config is None or before is None or len(before.evaluated) // config.every <= len(ordinary):
             self.settled = True
             return True
-        rounds = before.rounds
-        weights = {t.number: t.weights[0] for t in before.evaluated if t.weights and t.weights[0] is not None}
         near = {trial.number for trial in before.front()} | set(self._generation())
-        able = {number for number in near & weights.keys() if (self.directory / weights[number]).exists()}
-        chosen = dict(calibrate.choose(before, able, config.designs, self.config.seed))
+        chosen = calibrate.choose(before, near & self._weights(before).keys(), config.designs, self.config.seed)
+        self.settled = self._synthesise(before, dict(chosen))
+        return self.settled
+
+    def _measure_front(self) -> bool:
+        """Synthesise what is left of the front, if any is synthesised at all; False where the time was up before.
+
+        What is measured may change the front, and what joins it then is measured, too.
+        """
+        while getattr(self.config, "calibrate", None) is not None:
+            before = collect(*self.studies)
+            front = {trial.number for trial in (*before.front(), *before.front(self.keep))}
+            left = front & self._weights(before).keys() - calibrate.measured(before.rounds).keys()
+            if not left:
+                break
+            if not self._synthesise(before, dict.fromkeys(sorted(left), "on the front at the end"), last=True):
+                return False
+        return True
+
+    def _weights(self, results: SearchResults) -> dict[int, str]:
+        """Return the weights that are there, by trial."""
+        weights = {t.number: t.weights[0] for t in results.evaluated if t.weights and t.weights[0] is not None}
+        return {number: path for number, path in weights.items() if (self.directory / path).exists()}
+
+    def _synthesise(self, before: SearchResults, chosen: Mapping[int, str], last: bool = False) -> bool:
+        """Hold a round of synthesis of trials, each with the reason; False where the time was up before its end."""
+        rounds, weights = before.rounds, self._weights(before)
         jobs = collections.deque(
             dataclasses.replace(
                 self._jobs(number, self._trials()[number], self.rungs[-1])[0],
@@ -294,13 +318,13 @@ class _Coordinator:
         if jobs:
             return False
         found = {"evaluated": len(before.evaluated), "trials": {str(n): trials[str(n)] for n in sorted(chosen)}}
+        found |= {"last": True} if last else {}
         found |= calibrate.compared(before, collect(*self.studies, rounds=[*rounds, found]))
         self.studies[0].set_user_attr(ROUNDS, [*rounds, found])
         logger.info(
             "synthesised %d candidates; rank correlation of sizes before and after %.3f; front: %d joined, %d left",
             len(trials), found["rank_correlation"], len(found["joined"]), len(found["left"]),
         )  # fmt: skip
-        self.settled = True
         return True
 
     def _generation(self) -> range:
