@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from pydantic import BaseModel, ConfigDict
 
-from weft.cost._base import CostInput, Target, find, providing
+from weft.cost._base import CostInput, CostModel, Target, find, providing
 from weft.errors import UnsupportedError
 from weft.objectives import OBJECTIVES
 from weft.types import Quantity
@@ -41,6 +41,7 @@ def costs_of(
     clock_period_ns: float,
     graph: AdderGraph | None = None,
     among: Sequence[str] = (),
+    gaps: bool = False,
 ) -> dict[str, Quantity]:
     """Return costs of a finalised model.
 
@@ -51,18 +52,27 @@ def costs_of(
         clock_period_ns: The clock asked for.
         graph: The model's adder graph, where it has been traced already.
         among: Names of cost models that are asked first: the first of them that gives a quantity decides.
+        gaps: Whether what a cost model refuses is a quantity without a value, with the reason.
 
     Raises:
         ConfigError: No cost model gives one of the names.
-        UnsupportedError: The model has no exact fixed-point form.
+        UnsupportedError: The model has no exact fixed-point form, or a cost model refuses it and there are no `gaps`.
     """
     names = [name for name in wanted if name not in OBJECTIVES or OBJECTIVES[name].kind == "cost"]
     models = list(dict.fromkeys(providing(name, among) for name in names))
     target, design = FixedTarget(part, clock_period_ns, tuple(among)), CostInput(model=model, graph=graph)
     found: dict[str, Quantity] = {}
     for cost_model in models:
-        found = dict(design.ask(cost_model, target).quantities) | found
+        reason = cost_model.supports(design) if gaps else None
+        found = (_gaps(cost_model, reason) if reason else dict(design.ask(cost_model, target).quantities)) | found
     return {name: found[name] for name in names}
+
+
+def _gaps(model: CostModel, reason: str) -> dict[str, Quantity]:
+    return {
+        name: Quantity(value=None, unit=OBJECTIVES[name].unit, stage="predicted", source=model.name, reason=reason)
+        for name in model.provides
+    }
 
 
 class SideBySide(BaseModel):

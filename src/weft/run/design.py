@@ -91,7 +91,7 @@ def _build(run: Run, design: Design) -> None:
     names = dict.fromkeys((*COSTS, *filter(is_function, (*search.objectives, *search.constraints))))
     others = [name for name in names if name not in costs]
     able = [name for name in models if name not in found.refused]
-    costs |= costs_of(model, others, target.part, target.clock_period_ns, graph=graph, among=able)
+    costs |= costs_of(model, others, target.part, target.clock_period_ns, graph=graph, among=able, gaps=True)
     design.write("cost.json", {name: costs[name].model_dump(mode="json") for name in names})
 
 
