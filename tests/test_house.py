@@ -13,6 +13,7 @@ SOURCE = Path(__file__).parents[1] / "src" / "weft"
 
 LEVELS = [
     {"errors"},
+    {"user_code"},
     {"_backend", "types", "atomic", "objectives", "section"},
     {"ops", "lock", "_tracing"},
     {"prune", "choice"},

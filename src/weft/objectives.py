@@ -6,15 +6,13 @@ A function of the user's own is an objective, too. Its name is a text that says 
 
 from __future__ import annotations
 
-import importlib
 import inspect
-import os
 import re
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal, cast
 
+from weft import user_code
 from weft.errors import ConfigError
 
 Direction = Literal["max", "min"]
@@ -115,25 +113,7 @@ def load_function(name: str) -> Callable[[Any, Any], float]:
     """
     match = _FUNCTION.fullmatch(name)
     assert match is not None, name
-    module_name, _, attribute = match[1].partition(":")
-    try:
-        try:
-            module = importlib.import_module(module_name)
-        except ModuleNotFoundError:
-            if os.getcwd() in sys.path:
-                raise
-            sys.path.append(os.getcwd())  # stays: workers get the same path
-            importlib.invalidate_caches()
-            module = importlib.import_module(module_name)
-    except Exception as error:
-        raise ConfigError(
-            f"cannot import '{module_name}' for the objective '{match[1]}': {type(error).__name__}: {error}; "
-            "put its folder on PYTHONPATH, or call weft from there"
-        ) from error
-    function = getattr(module, attribute, None)
-    if not inspect.isfunction(function):
-        has = ", ".join(found for found, _ in inspect.getmembers(module, inspect.isfunction) if found[0] != "_")
-        raise ConfigError(f"'{module_name}' has no function '{attribute}'; it has {has or 'none'}")
+    function = user_code.load(match[1], "the objective")
     signature = inspect.signature(function)
     try:
         signature.bind(None, None)

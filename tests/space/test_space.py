@@ -119,7 +119,7 @@ def test_choices_without_effect_do_not_make_another_genotype():
 def test_a_baseline_outside_the_space_is_named():
     found = space(WIDE)
     genotype = Architecture(input_shape=(16,), n_outputs=5, blocks=(MlpGenes(units=(17,)),)).model_dump(mode="json")
-    with pytest.raises(ConfigError, match=r"baseline 16-17-5 relu, hgq: block0.units.0 = 17 lies outside .*16, 32"):
+    with pytest.raises(ConfigError, match=r"16-17-5 relu, hgq: block0.units.0 = 17 lies outside .*16, 32"):
         found.params_of(genotype)
 
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import BaseModel, BeforeValidator, Discriminator, Field, Tag, model_validator
 
-from weft.blocks._base import RANKS, Activation, Block, Chooser, Genes, Normalization, PerLayer, Shape
+from weft.blocks._base import RANKS, Activation, Block, Chooser, Genes, Normalization, PerLayer, Shape, allows
 from weft.blocks.mlp import MlpBlock, MlpGenes
 from weft.section import Section, refuse, with_default_tag
 
@@ -36,6 +36,7 @@ __all__ = [
     "PerLayer",
     "Shape",
     "Slot",
+    "allows",
     "options",
 ]
 

@@ -7,7 +7,7 @@ A block type is one file with two classes. `<Name>Block` is a section of the exp
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Annotated, Any, ClassVar, Literal, Self, TypeVar
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, model_validator
 
@@ -25,10 +25,8 @@ Chooser = Callable[[str, Choice], Any]
 Activation = Literal["relu", "tanh", "sigmoid", "leaky_relu", "none"]
 Normalization = Literal["none", "batch"]
 
-T = TypeVar("T", bound=bool | int | float | str)
-
-Count = Annotated[int, Field(ge=1)]
-Natural = Annotated[int, Field(ge=0)]
+Count = Annotated[int, Field(ge=1, strict=True)]
+Natural = Annotated[int, Field(ge=0, strict=True)]
 NonNegative = Annotated[float, Field(ge=0)]
 Rate = Annotated[float, Field(ge=0, lt=1)]
 
@@ -65,8 +63,8 @@ class Genes(BaseModel):
         """Return the genes as they are for rows of a shape: choices that such rows do not allow fall away."""
         return self
 
-    def output_shape(self, shape: Shape) -> Shape:
-        """Return the shape of a row behind the block."""
+    def output_shape(self, shape: Shape) -> Shape | None:
+        """Return the shape of a row behind the block; None where only building it would tell."""
         raise NotImplementedError
 
     def build(self, x: Any, prefix: str) -> Any:
@@ -138,15 +136,16 @@ class Block(Section):
                 asked[name] = choose(name, choice)
         return asked
 
-    def decide(self, asked: Mapping[str, Any], shape: Shape) -> Genes:
-        """Return the genes that values for every parameter mean for rows of a shape."""
+    def decide(self, asked: Mapping[str, Any], shape: Shape | None) -> Genes:
+        """Return the genes that values for every parameter mean for rows of a shape; None if it is not known."""
         values: dict[str, Any] = {}
         for name in self.choices:
             if name in self.layered:
                 values[name] = tuple(asked[f"{name}.{i}"] for i in range(asked[self.layered[name]]))
             elif name not in self.layered.values() and self._active(name, asked):
                 values[name] = asked[name]
-        return self.genes(type=self.type, **self._fixed(), **values).fitted(shape)
+        genes = self.genes(type=self.type, **self._fixed(), **values)
+        return genes if shape is None else genes.fitted(shape)
 
     def params(self, genes: Genes) -> dict[str, Any]:
         """Return values of the parameters that give these genes, but of those without effect."""
@@ -191,15 +190,36 @@ class Block(Section):
             if isinstance(value, list) and deepest > len(value):
                 what = f"lists choices for {len(value)} layers, but {depth} goes up to {deepest}"
                 found.append(((name,), f"{what}; list one more for each missing layer, or lower {depth}"))
-        whole = [name for name in self.choices if name not in {*self.layered, *self.layered.values()}]
-        for name, others in self.when.items():
-            optional = [one for one in whole if not self.genes.model_fields[one].is_required()]
-            for where, known in ((("when", name), optional), *((("when", name, other), whole) for other in others)):
-                if where[-1] not in known or (where[-1] in others and name == where[-1]):
-                    hint = did_you_mean(where[-1], known) or f"; there are {', '.join(known)}"
-                    found.append((where, f"'{where[-1]}' is no choice that a condition can name{hint}"))
-        refuse(found)
+        refuse([*found, *self._condition_problems()])
         return self
+
+    def _condition_problems(self) -> Found:
+        found: Found = []
+        whole = [name for name in self.choices if name not in {*self.layered, *self.layered.values()}]
+        free = [name for name in whole if name not in self.conditions and name not in self.when]
+        optional = [one for one in whole if one not in self.conditions and not _is_required(self.genes, one)]
+        for name, others in self.when.items():
+            for where, known in ((("when", name), optional), *((("when", name, other), free) for other in others)):
+                if where[-1] not in known:
+                    hint = did_you_mean(where[-1], known) or f"; it can name {', '.join(known) or 'none here'}"
+                    found.append((where, f"'{where[-1]}' is no choice that a condition can name here{hint}"))
+            for other, values in others.items():
+                strange = [value for value in values if other in free and not allows(self.choices[other], value)]
+                if strange or not values:
+                    taken = f"never takes {strange[0]!r}" if strange else "needs values"
+                    found.append((("when", name, other), f"'{other}' {taken}; list values that it may have"))
+        return found
+
+
+def _is_required(genes: type[Genes], name: str) -> bool:
+    return name not in genes.model_fields or genes.model_fields[name].is_required()
+
+
+def allows(choice: Any, value: Any) -> bool:
+    """Say whether a choice may take a value."""
+    if isinstance(choice, Categorical):
+        return value in choice.values
+    return isinstance(value, int | float) and not isinstance(value, bool) and choice.low <= value <= choice.high
 
 
 def _is_choice(value: Any) -> bool:

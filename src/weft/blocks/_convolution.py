@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any, ClassVar, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from weft.blocks._base import Count, HiddenBlock, HiddenGenes, PerLayer, Shape
 from weft.choice import Choice, one_of
@@ -17,10 +17,17 @@ from weft.choice import Choice, one_of
 class ConvolutionGenes(HiddenGenes):
     """Of each layer: filters, side of the window, stride, and side of the pooling behind it (1: none)."""
 
-    filters: tuple[int, ...] = Field(min_length=1)
-    kernel: tuple[int, ...]
-    stride: tuple[int, ...]
-    pool: tuple[int, ...]
+    filters: tuple[Count, ...] = Field(min_length=1)
+    kernel: tuple[Count, ...]
+    stride: tuple[Count, ...]
+    pool: tuple[Count, ...]
+
+    @model_validator(mode="after")
+    def _layers_agree(self) -> Self:
+        counts = {name: len(getattr(self, name)) for name in ("filters", "kernel", "stride", "pool")}
+        if len(set(counts.values())) > 1:
+            raise ValueError(f"needs one value a layer in each, and has {counts}; give each the same number")
+        return self
 
     def fitted(self, shape: Shape) -> Self:
         sides, fitted = shape[:-1], []

@@ -13,7 +13,7 @@ from typing import Any, ClassVar, Literal, Self
 
 from pydantic import Field
 
-from weft.blocks._base import Count, GenesType, HiddenBlock, HiddenGenes, Natural, Shape
+from weft.blocks._base import Count, Genes, GenesType, HiddenBlock, HiddenGenes, Natural, Shape, allows
 from weft.choice import Choice, one_of
 
 Kind = Literal["multi_head", "linformer"]
@@ -23,12 +23,12 @@ class AttentionGenes(HiddenGenes):
     """The choices of one `attention` block; `feed_forward` is the width of the dense network, 0 for none."""
 
     type: Literal["attention"] = "attention"
-    depth: int = 1
+    depth: Count = 1
     kind: Kind = "multi_head"
-    heads: int = 1
-    key_dim: int
-    projection: int | None = None
-    feed_forward: int = 0
+    heads: Count = 1
+    key_dim: Count
+    projection: Count | None = None
+    feed_forward: Natural = 0
 
     def fitted(self, shape: Shape) -> Self:
         """With as many mixtures as places there is nothing to gain: all are attended to."""
@@ -85,6 +85,13 @@ class AttentionBlock(HiddenBlock):
     conditions: ClassVar[dict[str, dict[str, list[Any]]]] = {"projection": {"kind": ["linformer"]}}
     takes: ClassVar[tuple[int, ...]] = (2,)
     no_hls: ClassVar[str | None] = "hls4ml 1.3 knows attention of an older HGQ2 only"
+
+    def params(self, genes: Genes) -> dict[str, Any]:
+        """Where only mixtures may be chosen, attention to all places is that of too many of them."""
+        found = super().params(genes)
+        if allows(self.kind, found["kind"]):
+            return found
+        return found | {"kind": "linformer", "projection": self.projection.bounds[1]}
 
     def known_shape(self, shape: Shape | None) -> Shape | None:
         return shape

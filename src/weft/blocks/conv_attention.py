@@ -18,10 +18,10 @@ class ConvAttentionGenes(HiddenGenes):
     """Filters and side of the window of the convolution, side of the pooling behind it, channels of the attention."""
 
     type: Literal["conv_attention"] = "conv_attention"
-    filters: int
-    kernel: int = 3
-    pool: int = 1
-    hidden: int
+    filters: Count
+    kernel: Count = 3
+    pool: Count = 1
+    hidden: Count
 
     def fitted(self, shape: Shape) -> Self:
         return self if self.pool <= min(shape[:-1]) else self.model_copy(update={"pool": 1})

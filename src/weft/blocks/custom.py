@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import importlib
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import AfterValidator, Field
@@ -12,8 +11,11 @@ from pydantic import AfterValidator, Field
 from weft.blocks._base import Block, Chooser, Genes, GenesType, Shape
 from weft.choice import Choice
 from weft.errors import ConfigError
+from weft.user_code import load
 
 Scalar = bool | int | float | str
+
+WHAT = "the builder of a custom block,"
 
 
 def _is_a_name(text: str) -> str:
@@ -24,25 +26,6 @@ def _is_a_name(text: str) -> str:
 
 
 Builder = Annotated[str, AfterValidator(_is_a_name)]
-
-
-def imported(builder: str) -> Callable[..., Any]:
-    """Import a builder.
-
-    Raises:
-        ConfigError: It cannot be imported, or is no function.
-    """
-    module, _, name = builder.partition(":")
-    try:
-        found = getattr(importlib.import_module(module), name)
-    except Exception as error:
-        raise ConfigError(
-            f"cannot import the builder '{builder}' of a custom block ({type(error).__name__}: {error}); its module "
-            "must be on the Python path: run weft in its directory, or set PYTHONPATH"
-        ) from error
-    if not callable(found):
-        raise ConfigError(f"the builder '{builder}' of a custom block is no function but a {type(found).__name__}")
-    return found
 
 
 class CustomGenes(Genes):
@@ -56,15 +39,13 @@ class CustomGenes(Genes):
     def __hash__(self) -> int:
         return hash((self.builder, tuple(sorted(self.parameters.items())), self.rank))
 
-    def output_shape(self, shape: Shape) -> Shape:
-        """What Keras finds out by building it."""
-        import keras
-
-        return tuple(self.build(keras.Input(shape), "custom").shape[1:])
+    def output_shape(self, shape: Shape) -> Shape | None:
+        """Unknown: the builder is called where networks are trained, and not where they are drawn."""
+        return None
 
     def build(self, x: Any, prefix: str) -> Any:
         """Call the builder with `x`, `name` (what names of layers are to begin with) and the parameters."""
-        result = imported(self.builder)(x, name=prefix, **self.parameters)
+        result = load(self.builder, WHAT)(x, name=prefix, **self.parameters)
         shape = getattr(result, "shape", None)
         if shape is None or len(shape) != self.rank + 1:
             got = type(result).__name__ if shape is None else f"a tensor of shape {tuple(shape)}"
@@ -95,7 +76,7 @@ class CustomBlock(Block):
     def ask(self, choose: Chooser) -> dict[str, Any]:
         return {name: choose(name, choice) for name, choice in self.parameters.items()}
 
-    def decide(self, asked: Mapping[str, Any], shape: Shape) -> Genes:
+    def decide(self, asked: Mapping[str, Any], shape: Shape | None) -> Genes:
         return CustomGenes(builder=self.builder, parameters=dict(asked), rank=self.rank)
 
     def params(self, genes: Genes) -> dict[str, Any]:
@@ -103,7 +84,7 @@ class CustomBlock(Block):
         return dict(genes.parameters)
 
     def objection(self, shape: Shape) -> str | None:
-        arguments = inspect.signature(imported(self.builder)).parameters
+        arguments = inspect.signature(load(self.builder, WHAT)).parameters
         open_ended = any(one.kind is one.VAR_KEYWORD for one in arguments.values())
         missing = [name for name in ("name", *self.parameters) if name not in arguments and not open_ended]
         return f"calls {self.builder} with {', '.join(missing)}, which it does not take" if missing else None

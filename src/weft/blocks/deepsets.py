@@ -19,9 +19,9 @@ class DeepsetsGenes(HiddenGenes):
     """Widths of the network on particles (`phi`), how they become one, widths of the network behind (`rho`)."""
 
     type: Literal["deepsets"] = "deepsets"
-    phi: tuple[int, ...] = Field(min_length=1)
+    phi: tuple[Count, ...] = Field(min_length=1)
     aggregation: Aggregation = "mean"
-    rho: tuple[int, ...] = ()
+    rho: tuple[Count, ...] = ()
 
     def output_shape(self, shape: Shape) -> Shape:
         return ((*self.phi, *self.rho)[-1],)

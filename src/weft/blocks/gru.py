@@ -18,7 +18,7 @@ class GruGenes(Genes):
     """Widths of the states, from the first layer on."""
 
     type: Literal["gru"] = "gru"
-    units: tuple[int, ...] = Field(min_length=1)
+    units: tuple[Count, ...] = Field(min_length=1)
 
     def output_shape(self, shape: Shape) -> Shape:
         return (self.units[-1],)

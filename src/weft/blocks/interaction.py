@@ -19,7 +19,7 @@ class InteractionGenes(HiddenGenes):
     """Features of a particle behind each layer."""
 
     type: Literal["interaction"] = "interaction"
-    units: tuple[int, ...] = Field(min_length=1)
+    units: tuple[Count, ...] = Field(min_length=1)
 
     def output_shape(self, shape: Shape) -> Shape:
         return (shape[0], self.units[-1])

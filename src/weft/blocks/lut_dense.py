@@ -18,8 +18,8 @@ class LutDenseGenes(Genes):
     """Neurons of each layer, and neurons of the network that stands for a function."""
 
     type: Literal["lut_dense"] = "lut_dense"
-    units: tuple[int, ...] = Field(min_length=1)
-    hidden: int = 8
+    units: tuple[Count, ...] = Field(min_length=1)
+    hidden: Count = 8
 
     def output_shape(self, shape: Shape) -> Shape:
         return (self.units[-1],)

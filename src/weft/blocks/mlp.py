@@ -14,7 +14,7 @@ class MlpGenes(HiddenGenes):
     """The choices of one `mlp` block: `units` holds the width of each hidden layer."""
 
     type: Literal["mlp"] = "mlp"
-    units: tuple[int, ...] = Field(min_length=1)
+    units: tuple[Count, ...] = Field(min_length=1)
 
     def output_shape(self, shape: Shape) -> Shape:
         """The last width."""

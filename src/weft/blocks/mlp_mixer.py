@@ -5,9 +5,9 @@ Source: Tolstikhin et al., "MLP-Mixer", 2021, arXiv:2105.01601; for jets at the 
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from weft.blocks._base import Count, GenesType, HiddenBlock, HiddenGenes, PerLayer, Shape
 from weft.choice import Choice, one_of
@@ -17,8 +17,14 @@ class MlpMixerGenes(HiddenGenes):
     """Of each layer, the hidden width of the network along the places and of the one along the features."""
 
     type: Literal["mlp_mixer"] = "mlp_mixer"
-    places: tuple[int, ...] = Field(min_length=1)
-    features: tuple[int, ...] = Field(min_length=1)
+    places: tuple[Count, ...] = Field(min_length=1)
+    features: tuple[Count, ...] = Field(min_length=1)
+
+    @model_validator(mode="after")
+    def _layers_agree(self) -> Self:
+        if len(self.places) != len(self.features):
+            raise ValueError(f"needs as many places as features; got {len(self.places)} and {len(self.features)}")
+        return self
 
     def output_shape(self, shape: Shape) -> Shape:
         return shape

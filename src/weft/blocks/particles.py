@@ -18,7 +18,7 @@ class ParticlesGenes(Genes):
     """How many particles, from the first, and which features; none stands for all."""
 
     type: Literal["particles"] = "particles"
-    count: int
+    count: Count
     features: tuple[int, ...] = ()
 
     def fitted(self, shape: Shape) -> Self:
@@ -72,8 +72,10 @@ class ParticlesBlock(Block):
         )  # fmt: skip
         return self
 
-    def decide(self, asked: Mapping[str, Any], shape: Shape) -> Genes:
-        return ParticlesGenes(count=asked["count"], features=tuple(self.sets.get(asked["features"], ()))).fitted(shape)
+    def decide(self, asked: Mapping[str, Any], shape: Shape | None) -> Genes:
+        name = asked["features"] if self._active("features", asked) else ALL
+        genes = ParticlesGenes(count=asked["count"], features=tuple(self.sets.get(name, ())))
+        return genes if shape is None else genes.fitted(shape)
 
     def params(self, genes: Genes) -> dict[str, Any]:
         assert isinstance(genes, ParticlesGenes)

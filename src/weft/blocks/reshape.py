@@ -14,7 +14,7 @@ class ReshapeGenes(Genes):
     """The shape of a row."""
 
     type: Literal["reshape"] = "reshape"
-    shape: tuple[int, ...] = Field(min_length=1, max_length=3)
+    shape: tuple[Count, ...] = Field(min_length=1, max_length=3)
 
     def output_shape(self, shape: Shape) -> Shape:
         return self.shape

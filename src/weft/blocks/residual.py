@@ -17,7 +17,7 @@ class ResidualGenes(HiddenGenes):
     """Widths inside each layer."""
 
     type: Literal["residual"] = "residual"
-    units: tuple[int, ...] = Field(min_length=1)
+    units: tuple[Count, ...] = Field(min_length=1)
 
     def output_shape(self, shape: Shape) -> Shape:
         return shape

@@ -18,9 +18,9 @@ class WindowGenes(Genes):
     """First sample, number of samples, and channels of a sample where the trace is flat."""
 
     type: Literal["window"] = "window"
-    start: int
-    length: int
-    channels: int = 2
+    start: Natural
+    length: Count
+    channels: Count = 2
 
     def output_shape(self, shape: Shape) -> Shape:
         return (self.length, shape[1]) if len(shape) == 2 else (self.length * self.channels,)
@@ -48,18 +48,19 @@ class WindowBlock(Block):
     type: Literal["window"] = Field(default="window", description="The kind of block.")
     start: Choice[Natural] = Field(description="First sample.")
     length: Choice[Count] = Field(description="Number of samples.")
-    channels: int = Field(default=2, ge=1, description="Numbers of one sample, where a row is flat.")
+    channels: Count = Field(default=2, ge=1, description="Numbers of one sample, where a row is flat.")
 
     genes: ClassVar[GenesType] = WindowGenes
     blind: ClassVar[str | None] = "cannot know how long a row is; put it before blocks that change that"
     takes: ClassVar[tuple[int, ...]] = (1, 2)
     no_hls: ClassVar[str | None] = "hls4ml has no Cropping1D"
 
-    def decide(self, asked: Mapping[str, Any], shape: Shape) -> Genes:
+    def decide(self, asked: Mapping[str, Any], shape: Shape | None) -> Genes:
         """Take the start and length asked for; one that goes beyond the end stands for another that does not.
 
         Of a list the starts that fit are counted through anew from the first; a range ends where the last one fits.
         """
+        assert shape is not None, "a window stands where shapes are known"
         samples = self._samples(shape)
         length = self._fits(self.length, asked["length"], samples - self.start.bounds[0])
         return WindowGenes(

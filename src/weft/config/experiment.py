@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, model_validator
 
-from weft.blocks import options
+from weft.blocks import BLOCKS, options
 from weft.config.compress import CompressConfig, HgqCompression
 from weft.config.constraint import parse_constraints
 from weft.config.cost import CostConfig
@@ -24,7 +24,7 @@ from weft.config.training import LOSSES_OF_TASK, METRICS_OF_TASK, TrainingConfig
 from weft.config.tune import Combinations, TuneConfig, Values, impossible
 from weft.errors import ConfigError
 from weft.objectives import METRICS
-from weft.section import Found, Section, refuse
+from weft.section import Found, KeyPath, Section, refuse
 
 _RESOURCES = {"lut_fraction": "lut", "ff_fraction": "ff", "dsp_fraction": "dsp", "bram_fraction": "bram_18k"}
 
@@ -72,6 +72,7 @@ class Experiment(Section):
                 *self._calibration_problems(),
                 *self._hls_problems(),
                 *self._product_problems(),
+                *self._width_problems(),
                 *self._halving_problems(),
             ]
         )
@@ -166,30 +167,43 @@ class Experiment(Section):
             )
         return found
 
+    def _blocks(self) -> list[tuple[KeyPath, str]]:
+        """Return the types of the blocks of the space and of the baselines, with their places."""
+        slots = [options(slot) for slot in self.space.blocks]
+        space: list[tuple[KeyPath, str]] = [
+            (("space", "blocks", i), block.type) for i, blocks in enumerate(slots) for block in blocks
+        ]
+        return space + [
+            (("search", "baselines", i, "blocks", j), genes.type)
+            for i, baseline in enumerate(self.search.baselines)
+            for j, genes in enumerate(baseline.blocks or ())
+        ]
+
     def _hls_problems(self) -> Found:
         if self.firmware.hls is None:
             return []
         return [
-            (
-                ("space", "blocks", i),
-                f"'{block.type}' cannot become HLS: {block.no_hls}; leave firmware.hls out, or take another block",
-            )
-            for i, slot in enumerate(self.space.blocks)
-            for block in options(slot)
-            if block.no_hls is not None
+            (path, f"'{kind}' cannot become HLS: {reason}; leave firmware.hls out, or take another block")
+            for path, kind in self._blocks()
+            if (reason := BLOCKS[kind].no_hls) is not None
         ]
 
     def _product_problems(self) -> Found:
         asked = {*self.search.objectives, *self.search.constraints, *self.select.constraints, *self.select.compared}
+        asked |= set() if self.tune is None else {*self.tune.objectives, *self.tune.constraints}
         counted = sorted(asked & {"ebops", "bops", "energy_nj"})
         return [
-            (
-                ("space", "blocks", i),
-                f"'{block.type}' {block.no_products}, and {counted[0]} is asked for; ask for lut instead",
-            )
-            for i, slot in enumerate(self.space.blocks)
-            for block in options(slot)
-            if block.no_products is not None and counted
+            (path, f"'{kind}' {reason}, and {counted[0]} is asked for; ask for lut instead")
+            for path, kind in self._blocks()
+            if counted and (reason := BLOCKS[kind].no_products) is not None
+        ]
+
+    def _width_problems(self) -> Found:
+        mode = self.space.quantization.mode
+        return [
+            (path, f"'{kind}' learns its widths, and quantization.mode is {mode}; set it to hgq, or take another block")
+            for path, kind in self._blocks()
+            if BLOCKS[kind].needs_hgq and mode != "hgq"
         ]
 
     def _halving_problems(self) -> Found:

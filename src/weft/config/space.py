@@ -6,10 +6,10 @@ from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from weft.blocks import MlpBlock, Slot, options
+from weft.blocks import MlpBlock, Slot
 from weft.choice import Categorical, Choice, one_of
 from weft.config.numbers import IntegerBits
-from weft.section import Found, Section, refuse, with_default_tag
+from weft.section import Section, refuse, with_default_tag
 
 Granularity = Literal["tensor", "channel", "weight"]
 ScheduleName = Literal["constant", "cosine"]
@@ -110,18 +110,3 @@ class SpaceConfig(Section):
         default=OptimizerSpace(), description="What the search may choose of the optimiser."
     )
     quantization: QuantizationSpace = Field(default=HgqQuantization(), description="How numbers are represented.")
-
-    @model_validator(mode="after")
-    def _blocks_have_their_numbers(self) -> SpaceConfig:
-        found: Found = [
-            (
-                ("blocks", i),
-                f"'{block.type}' learns its widths, and quantization.mode is {self.quantization.mode}; set it to hgq, "
-                "or take another block",
-            )
-            for i, slot in enumerate(self.blocks)
-            for block in options(slot)
-            if block.needs_hgq and self.quantization.mode != "hgq"
-        ]
-        refuse(found)
-        return self

@@ -5,9 +5,12 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
-from weft.blocks import RANKS, Block, Chooser, MlpGenes, Shape, options
+from pydantic import ValidationError
+
+from weft.blocks import BLOCKS, RANKS, Block, Chooser, Genes, MlpGenes, Shape, allows, options
 from weft.choice import Categorical, Choice, one_of
 from weft.config import BaselineConfig, QuantizationSpace, SpaceConfig
 from weft.errors import ConfigError
@@ -53,7 +56,14 @@ class Space:
             ConfigError: The genotype lies outside the space; the message names the parameter.
         """
         architecture = parse(dict(genotype))
-        order = self._order_of(architecture)
+        *others, last = self._orders_of(architecture)
+        for order in others:
+            with suppress(ConfigError):
+                return self._params(architecture, order)
+        return self._params(architecture, last)
+
+    def _params(self, architecture: Architecture, order: str) -> dict[str, Any]:
+        """Return the parameters of a network in one order of blocks, with those that are skipped."""
         wanted = {"learning_rate": architecture.learning_rate, "weight_decay": architecture.weight_decay or 0.0}
         wanted |= {"batch_size": architecture.batch_size, "schedule": architecture.schedule}
         wanted |= architecture.numbers.model_dump(exclude={"mode"})
@@ -68,16 +78,16 @@ class Space:
 
         def take(name: str, choice: Choice) -> Any:
             asked[name] = choice
-            if name in wanted and _allows(choice, wanted[name]):
+            if name in wanted and allows(choice, wanted[name]):
                 return wanted[name]
             return choice.bounds[name in wanted]  # what is not in the space was too large for the rows, or lies outside
 
         drawn = self._drawn(take)
-        strange = [name for name, choice in asked.items() if name in wanted and not _allows(choice, wanted[name])]
+        strange = [name for name, choice in asked.items() if name in wanted and not allows(choice, wanted[name])]
         if self.key(drawn) != architecture.key:
             name, allowed = next(((name, _describe(asked[name])) for name in strange), ("", ""))
             what = f"{name} = {wanted[name]!r} lies outside the space ({allowed})" if name else "the space lacks it"
-            raise ConfigError(f"baseline {architecture.describe()}: {what}; widen the space, or change the baseline")
+            raise ConfigError(f"{architecture.describe()}: {what}; widen the space, or change the network")
         return {name: take(name, choice) for name, choice in asked.items() if not choice.fixed}
 
     def baselines(self, configs: Sequence[BaselineConfig]) -> list[dict[str, Any]]:
@@ -106,28 +116,43 @@ class Space:
             blocks = [MlpGenes(units=tuple(config.units or ()), **{name: getattr(config, name) for name in shared})]
         given = {"beta": config.beta, "total_bits": config.total_bits}
 
-        def value(name: str, choice: Choice) -> Any:
-            return choice.bounds[0] if given.get(name) is None else given[name]
+        def value(name: str, choice: Choice | None) -> Any:
+            """Return what the baseline says, or else what the space lists first."""
+            if choice is None or given.get(name) is not None:
+                return given.get(name)
+            return choice.values[0] if isinstance(choice, Categorical) else choice.low
 
-        return Architecture(
-            input_shape=self.input_shape,
-            n_outputs=self.n_outputs,
-            blocks=tuple(blocks),
-            numbers=_numbers(self.config.quantization, value),
-            learning_rate=config.learning_rate,
-        )
+        optimizer = self.config.optimizer
+        try:
+            return Architecture(
+                input_shape=self.input_shape,
+                n_outputs=self.n_outputs,
+                blocks=_walked(blocks, self.input_shape),
+                numbers=_numbers(self.config.quantization, value),
+                learning_rate=config.learning_rate,
+                weight_decay=value("weight_decay", optimizer.weight_decay) or None,
+                batch_size=value("batch_size", optimizer.batch_size),
+                schedule=value("schedule", optimizer.schedule),
+            )
+        except ValidationError as error:
+            found = error.errors()[0]
+            what = f"{'.'.join(map(str, found['loc']))}: {found['msg']}"
+            raise ConfigError(
+                f"search.baselines: {config.model_dump(exclude_defaults=True)} is no network: {what}"
+            ) from error
 
     def _drawn(self, choose: Chooser) -> dict[str, Any]:
         """Return the genotype of values for all parameters: those of blocks that are not taken are asked for, too."""
         taken = self.orders[choose("blocks", one_of(*self.orders))]
-        blocks, shape = [], self.input_shape
+        blocks: list[Genes] = []
+        shape: Shape | None = self.input_shape
         for i, slot in enumerate(self.config.blocks):
             for block in options(slot):
                 prefix = self._prefix(i, block)
                 asked = block.ask(lambda name, choice, prefix=prefix: choose(prefix + name, choice))
                 if block is taken[i] and block.type != "skip":
                     blocks.append(block.decide(asked, shape))
-                    shape = blocks[-1].output_shape(shape)
+                    shape = None if shape is None else blocks[-1].output_shape(shape)
         optimizer = self.config.optimizer
         return Architecture(
             input_shape=self.input_shape,
@@ -144,15 +169,17 @@ class Space:
         """Return what the names of a block's parameters begin with."""
         return f"block{i}." if len(options(self.config.blocks[i])) == 1 else f"block{i}.{block.type}."
 
-    def _order_of(self, architecture: Architecture) -> str:
+    def _orders_of(self, architecture: Architecture) -> list[str]:
+        """Return the orders that have the blocks of a network, at least one."""
         types = [genes.type for genes in architecture.blocks]
-        for name, order in self.orders.items():
-            if [block.type for block in order if block.type != "skip"] == types:
-                return name
-        raise ConfigError(
-            f"baseline {architecture.describe()}: the space has no network of the blocks {', '.join(types)} (it has "
-            f"{_some(self.orders)}); widen the space, or change the baseline"
-        )
+        orders = self.orders.items()
+        found = [name for name, order in orders if [block.type for block in order if block.type != "skip"] == types]
+        if not found:
+            raise ConfigError(
+                f"{architecture.describe()}: the space has no network of the blocks {', '.join(types)} (it has "
+                f"{_some(self.orders)}); widen the space, or change the network"
+            )
+        return found
 
 
 def _legal_orders(slots: Sequence[Sequence[Block]], input_shape: Shape) -> dict[str, Order]:
@@ -193,6 +220,24 @@ def _objection(order: Order, input_shape: Shape) -> str | None:
     return None
 
 
+def _walked(blocks: Sequence[Genes], input_shape: Shape) -> tuple[Genes, ...]:
+    """Return the blocks of a baseline as they are for rows of a shape.
+
+    Raises:
+        ConfigError: A block cannot read what the one before gives.
+    """
+    found: list[Genes] = []
+    shape: Shape | None = input_shape
+    for i, genes in enumerate(blocks):
+        takes = BLOCKS[genes.type].takes
+        if shape is not None and len(shape) not in takes:
+            reads = " or ".join(RANKS[one] for one in takes)
+            raise ConfigError(f"search.baselines: block {i}, {genes.type}, reads {reads}, and gets {RANKS[len(shape)]}")
+        found.append(genes if shape is None else genes.fitted(shape))
+        shape = None if shape is None else found[-1].output_shape(shape)
+    return tuple(found)
+
+
 def _numbers(config: QuantizationSpace, choose: Chooser) -> FloatNumbers | FixedNumbers | HgqNumbers:
     match config.mode:
         case "float":
@@ -225,12 +270,6 @@ def distribution_of(choice: Choice) -> BaseDistribution:
     if isinstance(choice.low, int) and isinstance(choice.high, int):
         return IntDistribution(choice.low, choice.high, log=choice.log, step=choice.step or 1)
     return FloatDistribution(choice.low, choice.high, log=choice.log, step=choice.step)
-
-
-def _allows(choice: Choice, value: Any) -> bool:
-    if isinstance(choice, Categorical):
-        return value in choice.values
-    return choice.low <= value <= choice.high
 
 
 def _describe(choice: Choice) -> str:
