@@ -215,6 +215,22 @@ def test_weights_are_kept_for_the_front_alone(tmp_path):
     assert duplicates and all((tmp_path / trial.weights[0]).exists() for trial in duplicates)
 
 
+def test_workers_are_told_a_directory_that_does_not_depend_on_theirs(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    told = []
+
+    class Elsewhere(InlineWorkers):
+        def start(self, job):
+            told.append(Path(job.directory))
+            super().start(job)
+
+    config = SearchConfig(trials=2, population=2, objectives=["accuracy"])
+    results = search(config, toy.ToySpace(), EVALUATE, "runs/a", workers=Elsewhere(EVALUATE)).results
+    assert told and all(path.is_absolute() and path.is_relative_to(tmp_path / "runs" / "a") for path in told)
+    assert results.front()[0].weights == (f"trials/{results.front()[0].number}/fold0/weights.txt",)
+    assert (tmp_path / "runs" / "a" / results.front()[0].weights[0]).exists()
+
+
 def test_weights_that_the_selection_may_pick_are_kept_too(tmp_path):
     keep = {"latency_cycles": "<= 3"}
     results = run(tmp_path, trials=30, keep=keep, constraints={}).results

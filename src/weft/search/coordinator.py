@@ -128,7 +128,7 @@ def search(
         ConfigError: a baseline that the space claims to hold comes out of it as another network.
         KeyboardInterrupt: on Ctrl-C or SIGTERM, after the tables are written; the same call resumes.
     """
-    directory = Path(directory)
+    directory = Path(directory).resolve()  # a worker may have another working directory
     fixed = ("objectives", "constraints", "sampler", "population", "seed", "epochs")
     halved = getattr(config, "halving", None)
     further = {"halving": halved.model_dump(mode="json")} if halved else {}  # older journals do not have these
