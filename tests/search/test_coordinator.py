@@ -129,6 +129,18 @@ def test_a_trial_without_numbers_fails_with_its_reason(tmp_path, action, kind, r
     assert read(tmp_path).summary()["failed"] >= 1
 
 
+def test_a_design_without_what_the_selection_compares_fails_with_the_reason(tmp_path):
+    settings = {"objectives": ["accuracy"], "constraints": {}, "payload": {"actions": {"3-4": "no_lut"}}}
+    assert run(tmp_path / "alone", **settings).results.trials[1].state == "complete"
+    rule = SelectConfig(rule="cheapest", cost="lut")
+    results = run(tmp_path / "chosen", compared=rule.compared, **settings).results
+    assert (results.trials[1].error_kind, results.trials[1].reason) == (
+        "unsupported",
+        "lut has no value: the solver gave up",
+    )
+    assert select(results, rule)
+
+
 def test_a_duplicate_of_a_failed_trial_fails_with_the_same_reason(tmp_path):
     class Twice(toy.ToySpace):
         def sample(self, trial):

@@ -22,7 +22,17 @@ from .helpers import EVALUATE, SETTINGS, run, tables
 
 
 def joined(
-    url, directory, inline=True, baselines=(), payload=None, heartbeat=30, name="toy", identity=None, **settings
+    url,
+    directory,
+    inline=True,
+    baselines=(),
+    payload=None,
+    heartbeat=30,
+    name="toy",
+    identity=None,
+    keep=None,
+    compared=(),
+    **settings,
 ):
     """Join the toy search, with evaluations in this process or in one of their own."""
     directory.mkdir(parents=True, exist_ok=True)
@@ -36,6 +46,8 @@ def joined(
         baselines=baselines,
         payload=payload,
         identity=identity,
+        keep=keep,
+        compared=compared,
         heartbeat=heartbeat,
         workers=InlineWorkers(EVALUATE) if inline else None,
     )
@@ -124,6 +136,24 @@ def test_weights_out_of_reach_are_made_again(tmp_path, url):
         assert (tmp_path / "two" / path).read_bytes() == (tmp_path / "elsewhere" / path).read_bytes()
     kept = {path.name for path in (tmp_path / "two" / "trials").iterdir()}
     assert kept == {str(trial.number) for trial in results.front()}
+
+
+def test_weights_that_the_selection_may_pick_are_kept_and_fetched(tmp_path, url):
+    keep = {"latency_cycles": "<= 3"}
+    for name in ("one", "two"):  # the second fetches them
+        results = joined(url, tmp_path / name, trials=30, keep=keep, constraints={})
+        chosen = {trial.number for trial in results.front(keep)}
+        assert chosen - {trial.number for trial in results.front()}
+        weights = [tmp_path / name / path for number in chosen for path in results.trials[number].weights]
+        assert all(path.exists() for path in weights)
+
+
+def test_a_design_without_what_the_selection_compares_fails_with_the_reason(tmp_path, url):
+    first = {"baselines": [{"a": 3, "b": 4}], "payload": {"actions": {"3-4": "no_lut"}}}
+    first |= {"objectives": ["accuracy"], "constraints": {}}
+    results = joined(url, tmp_path, trials=2, compared=("lut",), **first)
+    assert results.trials[0].reason == "lut has no value: the solver gave up"
+    assert joined(url, tmp_path, trials=2, name="other", **first).trials[0].state == "complete"
 
 
 def test_a_poisoned_trial_fails_with_its_reason_and_alone(tmp_path, url):

@@ -74,6 +74,8 @@ def join(
     baselines: Sequence[Mapping[str, Any]] = (),
     payload: Mapping[str, Any] | None = None,
     identity: Mapping[str, Any] | None = None,
+    keep: Mapping[str, str] | None = None,
+    compared: Sequence[str] = (),
     heartbeat: int = HEARTBEAT,
     workers: Workers | None = None,
     progress: Progress = no_progress,
@@ -90,7 +92,7 @@ def join(
         space: Draws genotypes.
         evaluate: `"module:function"`.
         directory: The run directory of this process alone; the caller holds its lock.
-        folds, baselines, payload, identity: As for `weft.search.coordinator.search`.
+        folds, baselines, payload, identity, keep, compared: As for `weft.search.coordinator.search`.
         heartbeat: Seconds between two signs of life.
         workers: Closed at the end; by default one process.
         progress: Called with trials finished, trials in all.
@@ -122,7 +124,9 @@ def join(
         storage = _storage(url, heartbeat, config.attempts)
         try:
             study = _open(storage, f"the shared search '{name}' in {_hidden(url)}", name, config, same, inside)
-            member = _Member(study, config, space, directory, folds, dict(payload or {}), own, interrupts)
+            member = _Member(
+                study, config, space, directory, folds, dict(payload or {}), dict(keep or {}), compared, own, interrupts
+            )
             evaluated = member.run(progress)
             results = _write(study, directory)
             member.fetch(results, make=not evaluated)
@@ -140,6 +144,8 @@ class _Member:
     directory: Path
     folds: int
     payload: dict[str, Any]
+    keep: dict[str, str]
+    compared: Sequence[str]
     workers: Workers
     interrupts: Interrupts
 
@@ -186,8 +192,8 @@ class _Member:
     def fetch(self, results: SearchResults, make: bool) -> None:
         """Copy the weights of the front from where they can be reached; `make` the others by evaluating again."""
         trials = self.study.get_trials(deepcopy=False)
-        front = {trial.number for trial in results.front()}
-        for trial in results.front():
+        front = {trial.number: trial for trial in (*results.front(), *results.front(self.keep))}
+        for trial in front.values():
             place = Path(trials[trial.number].user_attrs["place"])
             for fold, path in enumerate(trial.weights):
                 if path is None or (self.directory / path).exists():
@@ -230,7 +236,7 @@ class _Member:
         return [values[objective] for objective in self.config.objectives]
 
     def _results(self, number: int, key: str, genotype: Mapping[str, Any]) -> list[Result]:
-        needed = (*self.config.objectives, *self.config.constraints)
+        needed = (*self.config.objectives, *self.config.constraints, *self.keep, *self.compared)
         jobs = [self._job(number, key, genotype, fold) for fold in range(self.folds)]
         return [fold_results.refused(self._result(job), needed) for job in jobs]
 
