@@ -24,7 +24,17 @@ SETTINGS = {
 }
 
 
-def run(directory, space=None, workers="inline", evaluate=EVALUATE, folds=1, payload=None, keep=None, compared=(), **settings):
+def run(
+    directory,
+    space=None,
+    workers="inline",
+    evaluate=EVALUATE,
+    folds=1,
+    payload=None,
+    keep=None,
+    compared=(),
+    **settings,
+):
     """Search the toy space; `workers` is `inline` or what the configuration takes."""
     if workers != "inline":
         settings["workers"] = workers

@@ -226,6 +226,33 @@ def test_what_needs_a_coordinator_is_refused(tmp_path, url):
         joined(url, tmp_path, calibrate={"every": 2})
 
 
+@pytest.mark.parametrize("workers", ["dask://a:1", {"cluster": "slurm", "jobs": 2}])
+def test_workers_on_a_cluster_are_refused_with_what_to_do_instead(tmp_path, url, workers):
+    with pytest.raises(
+        ConfigError, match=r"search.workers names a cluster, .* set search.workers=auto, and start this"
+    ):
+        joined(url, tmp_path, workers=workers)
+
+
+def test_one_whose_time_is_up_ends_with_what_is_there_and_any_goes_on(tmp_path, url):
+    begun = time.monotonic()
+    baselines = [{"a": number, "b": 4} for number in range(5)]
+    settings = {"baselines": baselines, "trials": 9}
+    results = joined(url, tmp_path / "one", payload={"sleep": 0.4}, timeout_minutes=1 / 60, **settings)
+    assert time.monotonic() - begun < 6
+    done = [trial for trial in results.trials if trial.state == "complete"]
+    assert 1 <= len(done) <= 4 and {trial.reason for trial in results.trials[len(done) :]} == {joining.LOST["reason"]}
+    assert all((tmp_path / "one" / path).exists() for trial in results.front() for path in trial.weights)
+    assert len(joined(url, tmp_path / "two", **settings).evaluated) >= 5
+
+
+def test_weights_are_not_made_again_when_the_time_is_up(tmp_path, url):
+    joined(url, tmp_path / "one")
+    (tmp_path / "one").rename(tmp_path / "elsewhere")
+    joined(url, tmp_path / "two", timeout_minutes=1e-9)
+    assert not list((tmp_path / "two" / "trials").glob("*"))
+
+
 def test_an_interrupt_gives_the_trial_back(tmp_path, url):
     process = begin(url, tmp_path / "one", trials=3, payload={"sleep": 30})
     deadline = time.monotonic() + 60
