@@ -1,9 +1,11 @@
 """Jobs on a real Dask cluster whose workers are killed, cut off, or missing."""
 
+import dataclasses
 import json
 import os
 import re
 import signal
+import socket
 import sys
 import threading
 import time
@@ -19,7 +21,7 @@ from weft.errors import ConfigError, RunError, ToolNotFoundError
 from weft.lock import RunLock
 from weft.search import Result
 from weft.search.results import read
-from weft.search.workers import Lost, cluster, dask
+from weft.search.workers import Lost, _remote, cluster, dask
 from weft.search.workers.cluster import Cluster, arguments
 from weft.search.workers.dask import DaskWorkers, open_dask
 
@@ -178,6 +180,43 @@ def test_a_scheduler_that_does_not_answer_is_an_error_in_the_time_stated(tmp_pat
     ):
         run(tmp_path, workers="dask://127.0.0.1:9")
     assert time.monotonic() - begun < 5
+
+
+def test_a_cluster_that_cannot_be_connected_to_is_ended(tmp_path, monkeypatch):
+    closed = []
+    close = Cluster.close
+    monkeypatch.setattr(Cluster, "close", lambda self: (closed.append(self.address), close(self)))
+    monkeypatch.setattr(dask, "CONNECT", 1.0)
+    monkeypatch.setattr(Cluster, "address", "tcp://127.0.0.1:9")
+    with pytest.raises(RunError, match=r"at dask://127.0.0.1:9 within 1 s; it is the one .* search.workers.interface"):
+        open_dask(ClusterConfig(cluster="local", jobs=1), EVALUATE, tmp_path / "workers")
+    assert len(closed) == 1
+
+
+def test_what_one_machine_cannot_write_loses_the_job_alone(tmp_path, address):
+    with open_dask(address, EVALUATE, tmp_path / "workers") as workers:
+        (tmp_path / "0").write_text("in the way of the job's directory")
+        blocked = dataclasses.replace(job(tmp_path / "other", 0), directory=str(tmp_path / "0"))
+        workers.start(blocked)
+        workers.start(job(tmp_path, 1))
+        back = all_back(workers, 2)
+    assert isinstance(back[0], Lost) and re.match(r"on \S+: .*File exists", back[0].reason)
+    assert isinstance(back[1], Result) and back[1].error is None
+
+
+def test_a_process_that_cannot_begin_loses_the_job_alone(tmp_path):
+    logs = tmp_path / "workers"
+    logs.mkdir()
+    (logs / "token").write_text("t")
+    settings = json.dumps({"evaluate": EVALUATE, "logs": str(logs), "token": "t", "patience": 0.1, "seconds": None})
+    place = logs / f"{re.sub(r'[^A-Za-z0-9.-]', '-', socket.gethostname())}-{os.getpid()}"
+    place.write_text("in the way")
+    for number in range(2):
+        reply = _remote.evaluate(job(tmp_path, number).to_json(), settings)
+        assert re.match(rf"on \S+: could not write {place}: File exists", reply["lost"])
+    place.unlink()
+    assert _remote.evaluate(job(tmp_path, 2).to_json(), settings)["error"] is None
+    _remote._places.pop(settings).workers.close()
 
 
 def test_a_scheduler_that_dies_in_a_search_is_an_error_and_the_search_goes_on_elsewhere(tmp_path, monkeypatch):

@@ -13,7 +13,7 @@ import logging
 import queue
 import secrets
 import time
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -215,18 +215,29 @@ def open_dask(
             f"search.workers: {config if isinstance(config, str) else config.cluster} needs the package 'distributed', "
             "which is not installed: pip install 'weft[cluster]'"
         ) from error
-    if isinstance(config, str):
-        try:
-            client = Client(config.replace(DASK, "tcp://"), timeout=CONNECT, set_as_default=False)
-        except OSError as error:
-            raise RunError(
-                f"no Dask scheduler answered at {config} within {CONNECT:g} s; see that 'dask scheduler' runs there, "
-                "that search.workers names its host and port (not the dashboard's), and that no firewall is between"
-            ) from error
-        return DaskWorkers(client, evaluate, log_directory, seconds)
-    from weft.search.workers.cluster import Cluster
+    with ExitStack() as undo:
+        if isinstance(config, str):
+            cluster, address = None, config.replace(DASK, "tcp://")
+            remedy = (
+                "see that 'dask scheduler' runs there, that search.workers names its host and port (not the "
+                "dashboard's), and that no firewall is between"
+            )
+        else:
+            from weft.search.workers.cluster import Cluster
 
-    cluster = Cluster(config, Path(log_directory))
-    return DaskWorkers(
-        Client(cluster.address, timeout=CONNECT, set_as_default=False), evaluate, log_directory, seconds, cluster
-    )
+            cluster = Cluster(config, Path(log_directory))
+            undo.callback(cluster.close)
+            address = cluster.address
+            remedy = (
+                "it is the one that this process began: see that this machine can reach its own address, or name "
+                "another interface in search.workers.interface"
+            )
+        try:
+            client = Client(address, timeout=CONNECT, set_as_default=False)
+        except OSError as error:
+            place = address.replace("tcp://", DASK)
+            raise RunError(f"no Dask scheduler answered at {place} within {CONNECT:g} s; {remedy}") from error
+        undo.callback(client.close)
+        workers = DaskWorkers(client, evaluate, log_directory, seconds, cluster)
+        undo.pop_all()
+    return workers
