@@ -244,10 +244,62 @@ def test_jobs_wait_for_the_first_worker_and_spread_when_more_come(tmp_path, monk
             workers.start(job(tmp_path, 0, sleep=2.5))
             assert workers.free == 0
             threading.Timer(1.2, empty.scale, [2]).start()
-            assert workers.wait() == []
-            assert workers.free == 1
-            assert workers.wait()[0][1].error is None
+            while not workers.free:
+                assert workers.wait() == []
+            assert all_back(workers, 1)[0].error is None
     assert "1 jobs wait for the first worker of the Dask scheduler dask://" in caplog.text
+
+
+@pytest.fixture(scope="module")
+def empty():
+    """The address of a scheduler without workers."""
+    with LocalCluster(n_workers=0, threads_per_worker=1, memory_limit=0, dashboard_address=":0") as started:
+        yield address_of(started)
+
+
+def test_the_time_of_a_search_is_up_also_when_no_worker_came(tmp_path, empty):
+    begun = time.monotonic()
+    assert run(tmp_path / "dask", workers=empty, timeout_minutes=1 / 60).status == "timeout"
+    assert time.monotonic() - begun < 10
+    run(tmp_path / "inline")
+    run(tmp_path / "dask")
+    assert tables(tmp_path / "dask") == tables(tmp_path / "inline")
+
+
+def test_jobs_that_wait_are_given_back_in_their_order_and_no_others(tmp_path, address):
+    with open_dask(address, EVALUATE, tmp_path / "workers") as workers:
+        for number in range(5):
+            workers.start(job(tmp_path, number, sleep=1.0))
+        while len(workers._running) < 2:
+            assert workers.wait() == []
+        assert [one.number for one in workers.give_back()] == [2, 3, 4]
+        assert set(all_back(workers, 2)) == {0, 1} and workers.wait() == [] == workers.give_back()
+
+
+def test_a_search_does_not_wait_for_ever_for_its_first_worker(tmp_path, empty):
+    begun = time.monotonic()
+    message = (
+        rf"no worker of the Dask scheduler {empty} came for 1 jobs within 0.02 minutes; see whether .* same command"
+    )
+    with pytest.raises(RunError, match=message):
+        run(tmp_path, workers=empty, worker_timeout_minutes=0.02)
+    assert time.monotonic() - begun < 10
+
+
+def test_the_wait_for_a_worker_counts_only_while_jobs_wait(tmp_path, empty):
+    with open_dask(empty, EVALUATE, tmp_path / "workers", absent=0.6) as workers:
+        for _ in range(2):
+            time.sleep(0.7)
+            assert workers.free == 1
+        workers.start(job(tmp_path))
+        assert workers.wait() == []
+
+
+def test_the_wait_for_a_worker_suits_where_it_comes_from(tmp_path, empty):
+    with open_dask(empty, EVALUATE, tmp_path / "a") as a:
+        assert a._absent == dask.ABSENT == 60
+    with open_dask(ClusterConfig(cluster="local", minimum=0, maximum=1), EVALUATE, tmp_path / "b") as b:
+        assert b._absent == dask.QUEUED == 1800
 
 
 def test_an_adaptive_cluster_grows_with_the_work_and_shrinks_when_idle(tmp_path, monkeypatch):

@@ -527,6 +527,10 @@ class _Coordinator:
         lost: collections.Counter[str] = collections.Counter()
         running = 0
         while True:
+            if time.monotonic() >= self.deadline:
+                unbegun = self.workers.give_back()
+                queue.extendleft(reversed(unbegun))
+                running -= len(unbegun)
             while queue and self.workers.free and time.monotonic() < self.deadline:
                 self._start(queue.popleft())
                 running += 1
@@ -707,7 +711,8 @@ def _open_workers(config: SearchConfig, evaluate: str, log_directory: Path) -> W
         return LocalWorkers(local_count(config.workers), evaluate, log_directory, seconds)
     from weft.search.workers.dask import open_dask
 
-    return open_dask(config.workers, evaluate, log_directory, seconds)
+    minutes = config.worker_timeout_minutes
+    return open_dask(config.workers, evaluate, log_directory, seconds, None if minutes is None else 60 * minutes)
 
 
 def _all_failed(trials: Sequence[FrozenTrial], directory: Path) -> str:
