@@ -69,7 +69,10 @@ def main() -> None:
 
 
 def measure(directory: Path, finished: int, options: argparse.Namespace) -> dict[str, Any]:
+    from optuna.trial import Trial
+
     from weft.search.coordinator import _Coordinator, search
+    from weft.search.journal import RESULT
     from weft.search.workers import InlineWorkers
 
     def go(trials: int) -> None:
@@ -80,20 +83,22 @@ def measure(directory: Path, finished: int, options: argparse.Namespace) -> dict
 
     if finished:
         go(finished)
-    spent: dict[str, list[tuple[float, float]]] = {"_ask": [], "_store": [], "_tell": [], "report": []}
-    original = {name: getattr(_Coordinator, name) for name in spent}
+    owners = {"_ask": _Coordinator, "set_user_attr": Trial, "_tell": _Coordinator, "report": _Coordinator}
+    spent: dict[str, list[tuple[float, float]]] = {name: [] for name in owners}
+    original = {name: getattr(owner, name) for name, owner in owners.items()}
 
     def timed(name: str) -> Any:
         def call(self: Any, *arguments: Any) -> Any:
             start, cpu = time.perf_counter(), time.process_time()
             found = original[name](self, *arguments)
-            spent[name].append((time.perf_counter() - start, time.process_time() - cpu))
+            if name != "set_user_attr" or arguments[0].startswith(RESULT):  # the others are parts of ask and tell
+                spent[name].append((time.perf_counter() - start, time.process_time() - cpu))
             return found
 
         return call
 
-    for name in spent:
-        setattr(_Coordinator, name, timed(name))
+    for name, owner in owners.items():
+        setattr(owner, name, timed(name))
     start = time.perf_counter()
     if options.profile:
         import cProfile
@@ -105,10 +110,11 @@ def measure(directory: Path, finished: int, options: argparse.Namespace) -> dict
         go(finished + options.trials)
     everything = time.perf_counter() - start
     for name, call in original.items():
-        setattr(_Coordinator, name, call)
+        setattr(owners[name], name, call)
     first = options.population  # the first generation after opening reads the whole history, once
+    parts = {"ask": "_ask", "store": "set_user_attr", "tell": "_tell"}
     wall, cpu = (
-        {name: statistics.fmean(times[i] for times in spent[name][first:]) for name in ("_ask", "_store", "_tell")}
+        {part: statistics.fmean(times[i] for times in spent[name][first:]) for part, name in parts.items()}
         for i in (0, 1)
     )
     return {
@@ -118,8 +124,8 @@ def measure(directory: Path, finished: int, options: argparse.Namespace) -> dict
         "load": os.getloadavg()[0],
         "ask_tell_per_second": round(1 / sum(wall.values()), 1),
         "ask_tell_per_cpu_second": round(1 / sum(cpu.values()), 1),
-        "ms": {name.strip("_"): round(1000 * value, 2) for name, value in wall.items()},
-        "cpu_ms": {name.strip("_"): round(1000 * value, 2) for name, value in cpu.items()},
+        "ms": {name: round(1000 * value, 2) for name, value in wall.items()},
+        "cpu_ms": {name: round(1000 * value, 2) for name, value in cpu.items()},
         "report_cpu_seconds": [round(times[1], 2) for times in spent["report"]],
         "opening_and_trials_seconds": round(everything, 1),
     }

@@ -24,7 +24,17 @@ SETTINGS = {
 }
 
 
-def run(directory, space=None, workers="inline", evaluate=EVALUATE, folds=1, payload=None, keep=None, **settings):
+def run(
+    directory,
+    space=None,
+    workers="inline",
+    evaluate=EVALUATE,
+    folds=1,
+    payload=None,
+    keep=None,
+    compared=(),
+    **settings,
+):
     """Search the toy space; `workers` is `inline` or what the configuration takes."""
     if workers != "inline":
         settings["workers"] = workers
@@ -37,6 +47,7 @@ def run(directory, space=None, workers="inline", evaluate=EVALUATE, folds=1, pay
         baselines=[{"a": 3, "b": 4}, {"a": 9, "b": 9}] if space is None else [],
         payload=payload,
         keep=keep,
+        compared=compared,
         workers=InlineWorkers(evaluate) if workers == "inline" else None,
     )
 

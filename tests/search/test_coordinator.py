@@ -129,6 +129,18 @@ def test_a_trial_without_numbers_fails_with_its_reason(tmp_path, action, kind, r
     assert read(tmp_path).summary()["failed"] >= 1
 
 
+def test_a_design_without_what_the_selection_compares_fails_with_the_reason(tmp_path):
+    settings = {"objectives": ["accuracy"], "constraints": {}, "payload": {"actions": {"3-4": "no_lut"}}}
+    assert run(tmp_path / "alone", **settings).results.trials[1].state == "complete"
+    rule = SelectConfig(rule="cheapest", cost="lut")
+    results = run(tmp_path / "chosen", compared=rule.compared, **settings).results
+    assert (results.trials[1].error_kind, results.trials[1].reason) == (
+        "unsupported",
+        "lut has no value: the solver gave up",
+    )
+    assert select(results, rule)
+
+
 def test_a_duplicate_of_a_failed_trial_fails_with_the_same_reason(tmp_path):
     class Twice(toy.ToySpace):
         def sample(self, trial):
@@ -213,6 +225,22 @@ def test_weights_are_kept_for_the_front_alone(tmp_path):
         assert contents == [f"{trial.key} 0", f"{trial.key} 1"]
     duplicates = [trial for trial in results.trials if trial.duplicate_of in front]
     assert duplicates and all((tmp_path / trial.weights[0]).exists() for trial in duplicates)
+
+
+def test_workers_are_told_a_directory_that_does_not_depend_on_theirs(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    told = []
+
+    class Elsewhere(InlineWorkers):
+        def start(self, job):
+            told.append(Path(job.directory))
+            super().start(job)
+
+    config = SearchConfig(trials=2, population=2, objectives=["accuracy"])
+    results = search(config, toy.ToySpace(), EVALUATE, "runs/a", workers=Elsewhere(EVALUATE)).results
+    assert told and all(path.is_absolute() and path.is_relative_to(tmp_path / "runs" / "a") for path in told)
+    assert results.front()[0].weights == (f"trials/{results.front()[0].number}/fold0/weights.txt",)
+    assert (tmp_path / "runs" / "a" / results.front()[0].weights[0]).exists()
 
 
 def test_weights_that_the_selection_may_pick_are_kept_too(tmp_path):

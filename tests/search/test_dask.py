@@ -1,9 +1,11 @@
 """Jobs on a real Dask cluster whose workers are killed, cut off, or missing."""
 
+import dataclasses
 import json
 import os
 import re
 import signal
+import socket
 import sys
 import threading
 import time
@@ -19,7 +21,7 @@ from weft.errors import ConfigError, RunError, ToolNotFoundError
 from weft.lock import RunLock
 from weft.search import Result
 from weft.search.results import read
-from weft.search.workers import Lost, cluster, dask
+from weft.search.workers import Lost, _remote, cluster, dask
 from weft.search.workers.cluster import Cluster, arguments
 from weft.search.workers.dask import DaskWorkers, open_dask
 
@@ -180,6 +182,43 @@ def test_a_scheduler_that_does_not_answer_is_an_error_in_the_time_stated(tmp_pat
     assert time.monotonic() - begun < 5
 
 
+def test_a_cluster_that_cannot_be_connected_to_is_ended(tmp_path, monkeypatch):
+    closed = []
+    close = Cluster.close
+    monkeypatch.setattr(Cluster, "close", lambda self: (closed.append(self.address), close(self)))
+    monkeypatch.setattr(dask, "CONNECT", 1.0)
+    monkeypatch.setattr(Cluster, "address", "tcp://127.0.0.1:9")
+    with pytest.raises(RunError, match=r"at dask://127.0.0.1:9 within 1 s; it is the one .* search.workers.interface"):
+        open_dask(ClusterConfig(cluster="local", jobs=1), EVALUATE, tmp_path / "workers")
+    assert len(closed) == 1
+
+
+def test_what_one_machine_cannot_write_loses_the_job_alone(tmp_path, address):
+    with open_dask(address, EVALUATE, tmp_path / "workers") as workers:
+        (tmp_path / "0").write_text("in the way of the job's directory")
+        blocked = dataclasses.replace(job(tmp_path / "other", 0), directory=str(tmp_path / "0"))
+        workers.start(blocked)
+        workers.start(job(tmp_path, 1))
+        back = all_back(workers, 2)
+    assert isinstance(back[0], Lost) and re.match(r"on \S+: .*File exists", back[0].reason)
+    assert isinstance(back[1], Result) and back[1].error is None
+
+
+def test_a_process_that_cannot_begin_loses_the_job_alone(tmp_path):
+    logs = tmp_path / "workers"
+    logs.mkdir()
+    (logs / "token").write_text("t")
+    settings = json.dumps({"evaluate": EVALUATE, "logs": str(logs), "token": "t", "patience": 0.1, "seconds": None})
+    place = logs / f"{re.sub(r'[^A-Za-z0-9.-]', '-', socket.gethostname())}-{os.getpid()}"
+    place.write_text("in the way")
+    for number in range(2):
+        reply = _remote.evaluate(job(tmp_path, number).to_json(), settings)
+        assert re.match(rf"on \S+: could not write {place}: File exists", reply["lost"])
+    place.unlink()
+    assert _remote.evaluate(job(tmp_path, 2).to_json(), settings)["error"] is None
+    _remote._places.pop(settings).workers.close()
+
+
 def test_a_scheduler_that_dies_in_a_search_is_an_error_and_the_search_goes_on_elsewhere(tmp_path, monkeypatch):
     monkeypatch.setattr(dask, "CONNECT", 3.0)
     run(tmp_path / "inline")
@@ -205,10 +244,62 @@ def test_jobs_wait_for_the_first_worker_and_spread_when_more_come(tmp_path, monk
             workers.start(job(tmp_path, 0, sleep=2.5))
             assert workers.free == 0
             threading.Timer(1.2, empty.scale, [2]).start()
-            assert workers.wait() == []
-            assert workers.free == 1
-            assert workers.wait()[0][1].error is None
+            while not workers.free:
+                assert workers.wait() == []
+            assert all_back(workers, 1)[0].error is None
     assert "1 jobs wait for the first worker of the Dask scheduler dask://" in caplog.text
+
+
+@pytest.fixture(scope="module")
+def empty():
+    """The address of a scheduler without workers."""
+    with LocalCluster(n_workers=0, threads_per_worker=1, memory_limit=0, dashboard_address=":0") as started:
+        yield address_of(started)
+
+
+def test_the_time_of_a_search_is_up_also_when_no_worker_came(tmp_path, empty):
+    begun = time.monotonic()
+    assert run(tmp_path / "dask", workers=empty, timeout_minutes=1 / 60).status == "timeout"
+    assert time.monotonic() - begun < 10
+    run(tmp_path / "inline")
+    run(tmp_path / "dask")
+    assert tables(tmp_path / "dask") == tables(tmp_path / "inline")
+
+
+def test_jobs_that_wait_are_given_back_in_their_order_and_no_others(tmp_path, address):
+    with open_dask(address, EVALUATE, tmp_path / "workers") as workers:
+        for number in range(5):
+            workers.start(job(tmp_path, number, sleep=1.0))
+        while len(workers._running) < 2:
+            assert workers.wait() == []
+        assert [one.number for one in workers.give_back()] == [2, 3, 4]
+        assert set(all_back(workers, 2)) == {0, 1} and workers.wait() == [] == workers.give_back()
+
+
+def test_a_search_does_not_wait_for_ever_for_its_first_worker(tmp_path, empty):
+    begun = time.monotonic()
+    message = (
+        rf"no worker of the Dask scheduler {empty} came for 1 jobs within 0.02 minutes; see whether .* same command"
+    )
+    with pytest.raises(RunError, match=message):
+        run(tmp_path, workers=empty, worker_timeout_minutes=0.02)
+    assert time.monotonic() - begun < 10
+
+
+def test_the_wait_for_a_worker_counts_only_while_jobs_wait(tmp_path, empty):
+    with open_dask(empty, EVALUATE, tmp_path / "workers", absent=0.6) as workers:
+        for _ in range(2):
+            time.sleep(0.7)
+            assert workers.free == 1
+        workers.start(job(tmp_path))
+        assert workers.wait() == []
+
+
+def test_the_wait_for_a_worker_suits_where_it_comes_from(tmp_path, empty):
+    with open_dask(empty, EVALUATE, tmp_path / "a") as a:
+        assert a._absent == dask.ABSENT == 60
+    with open_dask(ClusterConfig(cluster="local", minimum=0, maximum=1), EVALUATE, tmp_path / "b") as b:
+        assert b._absent == dask.QUEUED == 1800
 
 
 def test_an_adaptive_cluster_grows_with_the_work_and_shrinks_when_idle(tmp_path, monkeypatch):

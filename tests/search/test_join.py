@@ -22,7 +22,17 @@ from .helpers import EVALUATE, SETTINGS, run, tables
 
 
 def joined(
-    url, directory, inline=True, baselines=(), payload=None, heartbeat=30, name="toy", identity=None, **settings
+    url,
+    directory,
+    inline=True,
+    baselines=(),
+    payload=None,
+    heartbeat=30,
+    name="toy",
+    identity=None,
+    keep=None,
+    compared=(),
+    **settings,
 ):
     """Join the toy search, with evaluations in this process or in one of their own."""
     directory.mkdir(parents=True, exist_ok=True)
@@ -36,6 +46,8 @@ def joined(
         baselines=baselines,
         payload=payload,
         identity=identity,
+        keep=keep,
+        compared=compared,
         heartbeat=heartbeat,
         workers=InlineWorkers(EVALUATE) if inline else None,
     )
@@ -126,6 +138,24 @@ def test_weights_out_of_reach_are_made_again(tmp_path, url):
     assert kept == {str(trial.number) for trial in results.front()}
 
 
+def test_weights_that_the_selection_may_pick_are_kept_and_fetched(tmp_path, url):
+    keep = {"latency_cycles": "<= 3"}
+    for name in ("one", "two"):  # the second fetches them
+        results = joined(url, tmp_path / name, trials=30, keep=keep, constraints={})
+        chosen = {trial.number for trial in results.front(keep)}
+        assert chosen - {trial.number for trial in results.front()}
+        weights = [tmp_path / name / path for number in chosen for path in results.trials[number].weights]
+        assert all(path.exists() for path in weights)
+
+
+def test_a_design_without_what_the_selection_compares_fails_with_the_reason(tmp_path, url):
+    first = {"baselines": [{"a": 3, "b": 4}], "payload": {"actions": {"3-4": "no_lut"}}}
+    first |= {"objectives": ["accuracy"], "constraints": {}}
+    results = joined(url, tmp_path, trials=2, compared=("lut",), **first)
+    assert results.trials[0].reason == "lut has no value: the solver gave up"
+    assert joined(url, tmp_path, trials=2, name="other", **first).trials[0].state == "complete"
+
+
 def test_a_poisoned_trial_fails_with_its_reason_and_alone(tmp_path, url):
     payload = {"actions": {"3-4": "kill"}}
     results = joined(url, tmp_path, inline=False, trials=3, attempts=2, payload=payload, baselines=[{"a": 3, "b": 4}])
@@ -194,6 +224,33 @@ def test_what_needs_a_coordinator_is_refused(tmp_path, url):
         joined(url, tmp_path, sampler="grid")
     with pytest.raises(ConfigError, match=r"search.calibrate needs a coordinator"):
         joined(url, tmp_path, calibrate={"every": 2})
+
+
+@pytest.mark.parametrize("workers", ["dask://a:1", {"cluster": "slurm", "jobs": 2}])
+def test_workers_on_a_cluster_are_refused_with_what_to_do_instead(tmp_path, url, workers):
+    with pytest.raises(
+        ConfigError, match=r"search.workers names a cluster, .* set search.workers=auto, and start this"
+    ):
+        joined(url, tmp_path, workers=workers)
+
+
+def test_one_whose_time_is_up_ends_with_what_is_there_and_any_goes_on(tmp_path, url):
+    begun = time.monotonic()
+    baselines = [{"a": number, "b": 4} for number in range(5)]
+    settings = {"baselines": baselines, "trials": 9}
+    results = joined(url, tmp_path / "one", payload={"sleep": 0.4}, timeout_minutes=1 / 60, **settings)
+    assert time.monotonic() - begun < 6
+    done = [trial for trial in results.trials if trial.state == "complete"]
+    assert 1 <= len(done) <= 4 and {trial.reason for trial in results.trials[len(done) :]} == {joining.LOST["reason"]}
+    assert all((tmp_path / "one" / path).exists() for trial in results.front() for path in trial.weights)
+    assert len(joined(url, tmp_path / "two", **settings).evaluated) >= 5
+
+
+def test_weights_are_not_made_again_when_the_time_is_up(tmp_path, url):
+    joined(url, tmp_path / "one")
+    (tmp_path / "one").rename(tmp_path / "elsewhere")
+    joined(url, tmp_path / "two", timeout_minutes=1e-9)
+    assert not list((tmp_path / "two" / "trials").glob("*"))
 
 
 def test_an_interrupt_gives_the_trial_back(tmp_path, url):

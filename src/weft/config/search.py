@@ -109,6 +109,11 @@ class SearchConfig(TrainingConfig):
         gt=0,
         description="A training that takes longer is killed, and counts as an attempt; null: none is.",
     )
+    worker_timeout_minutes: float | None = Field(
+        default=None,
+        gt=0,
+        description="Longest wait while no worker is there at all; null: 1 with dask://, 30 with a cluster.",
+    )
     attempts: int = Field(default=3, ge=1, description="How often a candidate is tried if its worker dies.")
     calibrate: CalibrateConfig | None = Field(
         default=None, description="Synthesis of some candidates on the way; null: none before the designs."

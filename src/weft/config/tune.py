@@ -57,6 +57,11 @@ class TuneConfig(Section):
     trial_timeout_minutes: float | None = Field(
         default=None, gt=0, description="A trial that takes longer is killed, and counts as an attempt; null: none."
     )
+    worker_timeout_minutes: float | None = Field(
+        default=None,
+        gt=0,
+        description="Longest wait while no worker is there at all; null: 1 with dask://, 30 with a cluster.",
+    )
     attempts: int = Field(default=3, ge=1, description="How often a trial is tried if its worker dies.")
     parameters: dict[str, Choice[Value]] = Field(
         min_length=1,

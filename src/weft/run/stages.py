@@ -137,12 +137,14 @@ def _search(run: Run, bars: Bars, put: Put, url: str | None) -> None:
         "baselines": space.baselines(config.baselines),
         "payload": payload(experiment, wanted),
         "identity": {"data": data["sha256"], "space": experiment.space.model_dump(mode="json")},
+        "keep": chosen.constraints,
+        "compared": chosen.compared,
     }
     evaluate = "weft.search.evaluate:evaluate"
     with bars("search") as progress:
         if url is None:
             warm = warm_start(run.path, config.warm_start, space, shared["baselines"])
-            further: dict[str, Any] = {"enqueue": warm, "keep": chosen.constraints, "told": told}
+            further: dict[str, Any] = {"enqueue": warm, "told": told}
             search(config, space, evaluate, run.path, progress=progress, **further, **shared)
             return
         from weft.search.join import join

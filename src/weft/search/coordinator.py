@@ -88,6 +88,7 @@ def search(
     payload: Mapping[str, Any] | None = None,
     identity: Mapping[str, Any] | None = None,
     keep: Mapping[str, str] | None = None,
+    compared: Sequence[str] = (),
     workers: Workers | None = None,
     progress: Progress = no_progress,
     name: str = SEARCH,
@@ -112,6 +113,7 @@ def search(
         payload: JSON that every job carries.
         identity: JSON that says what else must not change (data, space); a resume with another is refused.
         keep: Further constraints (those of section `select`): the weights of the front under them are kept as well.
+        compared: Further quantities that the selection compares: a design without one fails with the reason.
         workers: Closed at the end; by default as many processes as `config.workers` says.
         progress: Called after each trial with the number done, the number in all, and the best so far.
         name: Of the study in the journal.
@@ -128,7 +130,7 @@ def search(
         ConfigError: a baseline that the space claims to hold comes out of it as another network.
         KeyboardInterrupt: on Ctrl-C or SIGTERM, after the tables are written; the same call resumes.
     """
-    directory = Path(directory)
+    directory = Path(directory).resolve()  # a worker may have another working directory
     fixed = ("objectives", "constraints", "sampler", "population", "seed", "epochs")
     halved = getattr(config, "halving", None)
     further = {"halving": halved.model_dump(mode="json")} if halved else {}  # older journals do not have these
@@ -158,6 +160,7 @@ def search(
             folds,
             dict(payload or {}),
             dict(keep or {}),
+            compared,
             inside,
             outside,
             studies,
@@ -187,6 +190,7 @@ class _Coordinator:
     folds: int
     payload: dict[str, Any]
     keep: dict[str, str]  # constraints under which the front's weights are kept as well
+    compared: Sequence[str]  # what a design must have for the selection
     inside: list[dict[str, Any]]  # parameters of what is evaluated first
     outside: list[Mapping[str, Any]]  # genotypes of the baselines that it does not hold
     studies: tuple[Study, Study]  # of the sampled trials, and of the baselines outside the space
@@ -207,7 +211,7 @@ class _Coordinator:
             if self.halving
             else (Fidelity(self.config.epochs, 1.0, self.folds),)
         )
-        self.needed = (*self.config.objectives, *self.config.constraints, *self.keep)
+        self.needed = (*self.config.objectives, *self.config.constraints, *self.keep, *self.compared)
         self.inherits = getattr(self.config, "inherit", False)
         self.parents: dict[int, FrozenTrial] = {}  # whose weights the candidates of this generation may start from
         self.first_of: dict[tuple[str, int | None], int] = {}  # key and parent to the trial that is evaluated for them
@@ -523,6 +527,10 @@ class _Coordinator:
         lost: collections.Counter[str] = collections.Counter()
         running = 0
         while True:
+            if time.monotonic() >= self.deadline:
+                unbegun = self.workers.give_back()
+                queue.extendleft(reversed(unbegun))
+                running -= len(unbegun)
             while queue and self.workers.free and time.monotonic() < self.deadline:
                 self._start(queue.popleft())
                 running += 1
@@ -703,7 +711,8 @@ def _open_workers(config: SearchConfig, evaluate: str, log_directory: Path) -> W
         return LocalWorkers(local_count(config.workers), evaluate, log_directory, seconds)
     from weft.search.workers.dask import open_dask
 
-    return open_dask(config.workers, evaluate, log_directory, seconds)
+    minutes = config.worker_timeout_minutes
+    return open_dask(config.workers, evaluate, log_directory, seconds, None if minutes is None else 60 * minutes)
 
 
 def _all_failed(trials: Sequence[FrozenTrial], directory: Path) -> str:

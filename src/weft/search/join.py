@@ -14,6 +14,7 @@ import contextlib
 import dataclasses
 import importlib.util
 import logging
+import math
 import os
 import shutil
 import socket
@@ -74,6 +75,8 @@ def join(
     baselines: Sequence[Mapping[str, Any]] = (),
     payload: Mapping[str, Any] | None = None,
     identity: Mapping[str, Any] | None = None,
+    keep: Mapping[str, str] | None = None,
+    compared: Sequence[str] = (),
     heartbeat: int = HEARTBEAT,
     workers: Workers | None = None,
     progress: Progress = no_progress,
@@ -90,7 +93,7 @@ def join(
         space: Draws genotypes.
         evaluate: `"module:function"`.
         directory: The run directory of this process alone; the caller holds its lock.
-        folds, baselines, payload, identity: As for `weft.search.coordinator.search`.
+        folds, baselines, payload, identity, keep, compared: As for `weft.search.coordinator.search`.
         heartbeat: Seconds between two signs of life.
         workers: Closed at the end; by default one process.
         progress: Called with trials finished, trials in all.
@@ -110,10 +113,17 @@ def join(
         raise ConfigError(
             f"{asked[0]} needs a coordinator, and a joined search has none; leave it out, or do without --join"
         )
+    if not (config.workers == "auto" or isinstance(config.workers, int)):
+        raise ConfigError(
+            "search.workers names a cluster, and a joined process trains by itself: set search.workers=auto, and start "
+            "this command in as many jobs of the batch system as are to train; or do without --join"
+        )
     fixed = ("objectives", "constraints", "sampler", "population", "seed", "epochs")
     keys = [space.key(genotype) for genotype in baselines]
     same = {**{key: getattr(config, key) for key in fixed}, "folds": folds, "baselines": keys, **(identity or {})}
     seconds = None if config.trial_timeout_minutes is None else 60 * config.trial_timeout_minutes
+    minutes = math.inf if config.timeout_minutes is None else config.timeout_minutes
+    deadline = time.monotonic() + 60 * minutes
     with (
         workers or LocalWorkers(1, evaluate, directory / "workers", seconds) as own,
         Interrupts() as interrupts,
@@ -122,7 +132,10 @@ def join(
         storage = _storage(url, heartbeat, config.attempts)
         try:
             study = _open(storage, f"the shared search '{name}' in {_hidden(url)}", name, config, same, inside)
-            member = _Member(study, config, space, directory, folds, dict(payload or {}), own, interrupts)
+            member = _Member(
+                study, config, space, directory, folds, dict(payload or {}), dict(keep or {}), compared, deadline, own,
+                interrupts,
+            )  # fmt: skip
             evaluated = member.run(progress)
             results = _write(study, directory)
             member.fetch(results, make=not evaluated)
@@ -140,11 +153,14 @@ class _Member:
     directory: Path
     folds: int
     payload: dict[str, Any]
+    keep: dict[str, str]
+    compared: Sequence[str]
+    deadline: float  # by `time.monotonic`; no evaluation begins after it
     workers: Workers
     interrupts: Interrupts
 
     def run(self, progress: Progress) -> int:
-        """Evaluate until the search has its trials; return how many were evaluated here."""
+        """Evaluate until the search has its trials, or the time is up; return how many were evaluated here."""
         mine = 0
         while True:
             with warnings.catch_warnings():
@@ -154,6 +170,11 @@ class _Member:
             finished = sum(_is_finished(trial) for trial in trials)
             progress(min(finished, self.config.trials), self.config.trials, f"{mine} of them here")
             if finished >= self.config.trials:
+                return mine
+            if time.monotonic() >= self.deadline:
+                logger.info(
+                    "the time is up with %d of %d trials; the same command goes on", finished, self.config.trials
+                )
                 return mine
             running = sum(trial.state == TrialState.RUNNING for trial in trials)
             waiting = any(trial.state == TrialState.WAITING for trial in trials)
@@ -186,8 +207,8 @@ class _Member:
     def fetch(self, results: SearchResults, make: bool) -> None:
         """Copy the weights of the front from where they can be reached; `make` the others by evaluating again."""
         trials = self.study.get_trials(deepcopy=False)
-        front = {trial.number for trial in results.front()}
-        for trial in results.front():
+        front = {trial.number: trial for trial in (*results.front(), *results.front(self.keep))}
+        for trial in front.values():
             place = Path(trials[trial.number].user_attrs["place"])
             for fold, path in enumerate(trial.weights):
                 if path is None or (self.directory / path).exists():
@@ -196,7 +217,7 @@ class _Member:
                     with writing(self.directory / path):
                         (self.directory / path).parent.mkdir(parents=True, exist_ok=True)
                         shutil.copyfile(place / path, self.directory / path)
-                elif make:
+                elif make and time.monotonic() < self.deadline:
                     assert trial.key is not None and trial.genotype is not None
                     self._result(self._job(trial.number, trial.key, trial.genotype, fold))
         for found in (self.directory / TRIALS).glob("*"):
@@ -230,7 +251,7 @@ class _Member:
         return [values[objective] for objective in self.config.objectives]
 
     def _results(self, number: int, key: str, genotype: Mapping[str, Any]) -> list[Result]:
-        needed = (*self.config.objectives, *self.config.constraints)
+        needed = (*self.config.objectives, *self.config.constraints, *self.keep, *self.compared)
         jobs = [self._job(number, key, genotype, fold) for fold in range(self.folds)]
         return [fold_results.refused(self._result(job), needed) for job in jobs]
 

@@ -43,9 +43,15 @@ class Workers(abc.ABC):
     def wait(self) -> list[tuple[Job, Result | Lost]]:
         """Block until a started job has come back, or more may be started; return those that have come back.
 
+        While a job waits for a worker, return every now and then.
+
         Raises:
-            RunError: no job can be evaluated here: the function cannot be imported, or the disk is full.
+            RunError: no job can be evaluated here: the function cannot be imported, the disk is full, no worker comes.
         """
+
+    def give_back(self) -> list[Job]:
+        """Take back the jobs that still wait for a worker; none where each begins at once."""
+        return []
 
     @abc.abstractmethod
     def close(self) -> None:

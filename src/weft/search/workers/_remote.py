@@ -40,7 +40,10 @@ class _Place:
 
 
 def evaluate(job: str, settings: str) -> dict[str, Any]:
-    """Run one job and return its result, or `{"lost": reason}`, or `{"fatal": reason}` where no job can run here.
+    """Run one job and return its result, `{"lost": reason}` or `{"fatal": reason}`.
+
+    Fatal is what would be so on every machine: the run directory is not shared, the evaluation cannot be imported, the
+    disk is full. What the file system of this one refuses loses the job alone, and ends the process.
 
     Args:
         job: A `Job` as JSON.
@@ -56,7 +59,10 @@ def evaluate(job: str, settings: str) -> dict[str, Any]:
             place.workers.start(work)
             ((_, reply),) = place.workers.wait()
     except (RunError, OSError) as error:
-        return {"fatal": f"on {socket.gethostname()}: {error}"}
+        is_lost = isinstance(error, OSError) or isinstance(error.__cause__, OSError)
+        if is_lost:
+            end(settings)  # its next job gets another process, which knows nothing of this one
+        return {"lost" if is_lost else "fatal": f"on {socket.gethostname()}: {error}"}
     return {"lost": reply.reason} if isinstance(reply, Lost) else reply.to_dict()
 
 

@@ -10,10 +10,11 @@ from __future__ import annotations
 import collections
 import json
 import logging
+import math
 import queue
 import secrets
 import time
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -38,7 +39,15 @@ CONNECT = 10.0
 PATIENCE = 15.0
 """How long, in seconds, a network file system may take to show a worker the run directory."""
 
+ABSENT, QUEUED = 60.0, 1800.0
+"""How long, in seconds, no worker at all may be there for waiting jobs: of a scheduler that runs, of a batch system."""
+
 _LOOK, _SCALE, _REMIND = 0.5, 10.0, 60.0  # s between looks at who is there, corrections of the cluster, reminders
+
+_CHECK = (
+    "see whether the batch system has begun its jobs (squeue, condor_q, qstat, bjobs), and whether a worker there can "
+    "reach that address"
+)
 
 
 class DaskWorkers(Workers):
@@ -50,6 +59,7 @@ class DaskWorkers(Workers):
         log_directory: `workers` of the run directory; holds what each worker's process prints.
         seconds: Longest time for one job; None sets no limit.
         cluster: Whose size is looked after, and which is closed at the end; None leaves the scheduler as it is.
+        absent: How long, in seconds, jobs may wait while no worker at all is there; None is for ever.
 
     Raises:
         RunError: the log directory cannot be written.
@@ -62,6 +72,7 @@ class DaskWorkers(Workers):
         log_directory: Path | str,
         seconds: float | None = None,
         cluster: Cluster | None = None,
+        absent: float | None = None,
     ) -> None:
         self._client, self._cluster = client, cluster
         logs, token = Path(log_directory).resolve(), secrets.token_hex(8)
@@ -77,7 +88,8 @@ class DaskWorkers(Workers):
         self._alive: dict[str, float] = {}  # address to when it was last seen busy, or came
         self._used: set[str] = set()
         self._looked = self._scaled = -float("inf")
-        self._reminded = time.monotonic()
+        self._absent = math.inf if absent is None else absent
+        self._reminded = self._last = time.monotonic()
 
     @property
     def free(self) -> int:
@@ -100,8 +112,13 @@ class DaskWorkers(Workers):
                 while True:
                     back += self._reply(*done)
                     done = self._done.get_nowait()
-            if back or self._room() > room:
+            if back or self._waiting or self._room() > room:
                 return back
+
+    def give_back(self) -> list[Job]:
+        back = list(self._waiting)
+        self._waiting.clear()
+        return back
 
     def close(self) -> None:
         if self._client.status != "closed":
@@ -134,14 +151,19 @@ class DaskWorkers(Workers):
             self._scaled = now
             idle = {address: now - busy for address, busy in self._alive.items() if address not in self._running}
             self._cluster.fit(len(self._running) + len(self._waiting), idle)
-        if self._alive:
-            self._reminded = now
+        if self._alive or not self._waiting:
+            self._reminded = self._last = now
+        elif now > self._last + self._absent:
+            raise RunError(
+                f"no worker of the Dask scheduler {self._address()} came for {len(self._waiting)} jobs within "
+                f"{self._absent / 60:g} minutes; {_CHECK}. Nothing finished is lost, and the same command goes on; "
+                "worker_timeout_minutes, next to workers, says how long to wait"
+            )
         elif now > self._reminded + _REMIND:
             self._reminded = now
             logger.warning(
-                "%d jobs wait for the first worker of the Dask scheduler %s; see whether the batch system has begun "
-                "its jobs (squeue, condor_q, qstat, bjobs), and whether a worker there can reach that address",
-                len(self._waiting), self._address(),
+                "%d jobs wait for the first worker of the Dask scheduler %s; %s",
+                len(self._waiting), self._address(), _CHECK,
             )  # fmt: skip
 
     def _lost(self) -> list[tuple[Job, Result | Lost]]:
@@ -200,9 +222,15 @@ def _gone(address: str) -> Lost:
 
 
 def open_dask(
-    config: str | ClusterConfig, evaluate: str, log_directory: Path | str, seconds: float | None = None
+    config: str | ClusterConfig,
+    evaluate: str,
+    log_directory: Path | str,
+    seconds: float | None = None,
+    absent: float | None = None,
 ) -> DaskWorkers:
     """Connect to the scheduler `dask://host:port`, or begin a cluster with a scheduler in this process.
+
+    `absent` is `ABSENT` or `QUEUED`, unless given.
 
     Raises:
         ToolNotFoundError: the packages of the extra `cluster`, or the batch system's commands, are not installed.
@@ -215,18 +243,30 @@ def open_dask(
             f"search.workers: {config if isinstance(config, str) else config.cluster} needs the package 'distributed', "
             "which is not installed: pip install 'weft[cluster]'"
         ) from error
-    if isinstance(config, str):
-        try:
-            client = Client(config.replace(DASK, "tcp://"), timeout=CONNECT, set_as_default=False)
-        except OSError as error:
-            raise RunError(
-                f"no Dask scheduler answered at {config} within {CONNECT:g} s; see that 'dask scheduler' runs there, "
-                "that search.workers names its host and port (not the dashboard's), and that no firewall is between"
-            ) from error
-        return DaskWorkers(client, evaluate, log_directory, seconds)
-    from weft.search.workers.cluster import Cluster
+    with ExitStack() as undo:
+        if isinstance(config, str):
+            cluster, address = None, config.replace(DASK, "tcp://")
+            remedy = (
+                "see that 'dask scheduler' runs there, that search.workers names its host and port (not the "
+                "dashboard's), and that no firewall is between"
+            )
+        else:
+            from weft.search.workers.cluster import Cluster
 
-    cluster = Cluster(config, Path(log_directory))
-    return DaskWorkers(
-        Client(cluster.address, timeout=CONNECT, set_as_default=False), evaluate, log_directory, seconds, cluster
-    )
+            cluster = Cluster(config, Path(log_directory))
+            undo.callback(cluster.close)
+            address = cluster.address
+            remedy = (
+                "it is the one that this process began: see that this machine can reach its own address, or name "
+                "another interface in search.workers.interface"
+            )
+        try:
+            client = Client(address, timeout=CONNECT, set_as_default=False)
+        except OSError as error:
+            place = address.replace("tcp://", DASK)
+            raise RunError(f"no Dask scheduler answered at {place} within {CONNECT:g} s; {remedy}") from error
+        undo.callback(client.close)
+        absent = absent or (ABSENT if cluster is None else QUEUED)
+        workers = DaskWorkers(client, evaluate, log_directory, seconds, cluster, absent)
+        undo.pop_all()
+    return workers
