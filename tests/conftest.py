@@ -35,12 +35,13 @@ def _cache(tmp_path_factory):
 
 
 @pytest.fixture(autouse=True)
-def _logging_as_found():
-    """A test that runs a command in this process changes weft's level; the next one finds it as it was."""
+def _process_as_found():
+    """Commands change weft's level in this process, and Dask who hears Ctrl-C; the next test finds them as before."""
     logger = logging.getLogger("weft")
-    level = logger.level
+    level, handler = logger.level, signal.getsignal(signal.SIGINT)
     yield
     logger.setLevel(level)
+    signal.signal(signal.SIGINT, handler)
 
 
 @contextmanager
