@@ -86,6 +86,8 @@ class _Objectives(dict[str, ObjectiveSpec]):
 OBJECTIVES: dict[str, ObjectiveSpec] = _Objectives({spec.name: spec for spec in _ALL})
 METRICS: tuple[str, ...] = tuple(spec.name for spec in _ALL if spec.kind == "metric")
 COSTS: tuple[str, ...] = tuple(spec.name for spec in _ALL if spec.kind == "cost")
+SHARES = {"lut_fraction": "lut", "ff_fraction": "ff", "dsp_fraction": "dsp", "bram_fraction": "bram_18k"}
+"""What each share is a share of."""
 
 
 def is_function(name: object) -> bool:

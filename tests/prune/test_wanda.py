@@ -127,6 +127,19 @@ def test_it_prunes_once_by_the_batches_it_was_told_to_see(t_start, t_delta):
     check()
 
 
+@pytest.mark.parametrize("batches", [0, 1, 3])
+def test_a_training_too_short_to_see_all_batches_prunes_by_those_that_it_saw(batches):
+    method = Wanda(sparsity=0.5, t_delta=100)
+    w = np.array([[4, 1, 2, 3]], np.float32)
+    slots = slots_of(method, Geometry(1, 4))
+    for _ in range(batches):
+        square = tensor(np.array([0.01, 100.0, 1.0, 1.0], np.float32))
+        slots |= method.observe(tensor(w), slots, Seen(square, tensor(1.0), tensor(np.ones(1))))
+    np.testing.assert_array_equal(array(method.apply(tensor(w), slots, CLOCK)[1]), [[1, 1, 1, 1]])
+    kept = [[1, 0, 0, 1]] if batches == 0 else [[0, 1, 0, 1]]
+    np.testing.assert_array_equal(array(method.harden(tensor(w), slots, CLOCK)[1]), kept)
+
+
 def test_depthwise_kernels_have_inputs_of_their_own():
     method = Wanda(sparsity=0.5, t_delta=1)
     w, square = np.ones((2, 4), np.float32), np.array([[1, 2, 3, 4], [4, 3, 2, 1]], np.float32)

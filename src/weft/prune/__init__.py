@@ -9,9 +9,10 @@ from __future__ import annotations
 import importlib
 import pkgutil
 from functools import cache
-from importlib.metadata import entry_points
 from typing import Any
 
+from weft.errors import ConfigError
+from weft.plugins import offered, owner, usable
 from weft.prune._base import Clock, Geometry, Method, Seen, Slot, State
 from weft.section import did_you_mean
 
@@ -24,8 +25,18 @@ def methods() -> dict[str, type[Method]]:
     names = [info.name for info in pkgutil.iter_modules(__path__) if not info.name.startswith("_")]
     modules = [importlib.import_module(f"{__name__}.{name}") for name in names]
     found = [item for module in modules for item in vars(module).values() if _is_method(item)]
-    found += [point.load() for point in entry_points(group="weft.prune")]
-    return {item.model_fields["method"].default: item for item in found}
+    own: dict[str, type[Method]] = {item.model_fields["method"].default: item for item in found}
+    return own | {name: _checked(name, item) for name, item in usable("weft.prune", own).items()}
+
+
+def _checked(name: str, item: Any) -> type[Method]:
+    if not _is_method(item) or item.model_fields["method"].default != name:
+        whose = owner(offered("weft.prune")[name])
+        raise ConfigError(
+            f"pruning method '{name}' of {whose} must be a subclass of weft.prune.Method whose field 'method' has the "
+            f"default '{name}'; got {item!r}"
+        )
+    return item
 
 
 def method_of(name: str) -> type[Method]:

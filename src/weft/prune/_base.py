@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Self
 
 from pydantic import Field
 
@@ -107,6 +107,16 @@ class Method(Section):
     method: str = Field(description="The method.")
     only: list[str] = Field(default=["*"], description="Layers to prune, by name or pattern.")
     skip: list[str] = Field(default=[], description="Layers to leave whole, by name or pattern.")
+
+    @classmethod
+    def steered(cls) -> bool:
+        """Say whether the method removes the share of weights that it is told."""
+        return "sparsity" in cls.model_fields
+
+    @classmethod
+    def at(cls, sparsity: float) -> Self:
+        """Return a steered method that removes a share of the weights, in (0, 1), the rest of it as usual."""
+        return cls.model_validate({"sparsity": sparsity})
 
     def check(self, geometry: Geometry) -> str | None:
         """Return why this kernel cannot be pruned so, in words for the user; None if it can."""

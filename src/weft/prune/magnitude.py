@@ -8,7 +8,7 @@ kernel, so that each layer loses the same share.
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, Self
 
 from pydantic import Field
 
@@ -49,6 +49,15 @@ class Magnitude(Method):
         default=0.2, gt=0, lt=1, description="Share of the weights still alive that is removed after each round."
     )
     scope: Literal["layer"] = Field(default="layer", description="Among which weights the smallest are sought.")
+
+    @classmethod
+    def steered(cls) -> bool:
+        return True
+
+    @classmethod
+    def at(cls, sparsity: float) -> Self:
+        """Return the method that removes a share of the weights between two rounds."""
+        return cls(fraction=sparsity)
 
     def slots(self, geometry: Geometry) -> dict[str, Slot]:
         return {"mask": Slot(geometry.shape, initial=1.0)}

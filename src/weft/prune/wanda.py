@@ -104,4 +104,15 @@ class Wanda(Amount):
         return {"batches": batches, "square": square, "alive": alive}
 
     def at_once(self, w: Tensor, state: State, seen: Seen) -> dict[str, Tensor]:
-        return {"alive": wanda_mask(w, seen.square, state.get("share"), self.n, self.m)}
+        end = ops.ones_like(state["batches"]) * (self.t_start + self.t_delta)
+        return {"alive": wanda_mask(w, seen.square, state.get("share"), self.n, self.m), "batches": end}
+
+    def harden(self, w: Tensor, state: State, clock: Clock) -> tuple[Tensor, Tensor]:
+        """Prune by fewer batches, or by the weights alone, where training was too short to see them all."""
+        seen = ops.where(ops.sum(state["square"]) > 0, state["square"], 1.0)
+        alive = ops.cond(
+            state["batches"] < self.t_start + self.t_delta,
+            lambda: wanda_mask(w, seen, state.get("share"), self.n, self.m),
+            lambda: state["alive"],
+        )
+        return w, alive

@@ -12,8 +12,9 @@ from pydantic import BaseModel, ConfigDict, Field
 from weft.blocks import AnyGenes
 from weft.config.numbers import FixedNumbers, FloatNumbers, HgqNumbers, Numbers
 from weft.config.space import ScheduleName
+from weft.space.pruning import Pruning
 
-__all__ = ["Architecture", "FixedNumbers", "FloatNumbers", "HgqNumbers", "Numbers", "parse"]
+__all__ = ["Architecture", "FixedNumbers", "FloatNumbers", "HgqNumbers", "Numbers", "Pruning", "parse"]
 
 
 def _is_none(value: Any) -> bool:
@@ -32,6 +33,7 @@ class Architecture(BaseModel):
         weight_decay: Share of each weight that is taken off in a step of rate 1; None for none.
         batch_size: Rows of one training step; None for that of the section that trains.
         schedule: How the learning rate changes; None for that of the section that trains.
+        pruning: Which weights training removes; None for none.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -44,6 +46,7 @@ class Architecture(BaseModel):
     weight_decay: float | None = Field(default=None, gt=0, exclude_if=_is_none)  # networks without keep their keys
     batch_size: int | None = Field(default=None, ge=1, exclude_if=_is_none)
     schedule: ScheduleName | None = Field(default=None, exclude_if=_is_none)
+    pruning: Pruning | None = Field(default=None, exclude_if=_is_none)
 
     @property
     def key(self) -> str:
@@ -60,13 +63,18 @@ class Architecture(BaseModel):
         """Return the same network in another number representation."""
         return self.model_copy(update={"numbers": numbers})
 
+    def whole(self) -> Architecture:
+        """Return the same network with nothing that prunes it."""
+        return self.model_copy(update={"pruning": None})
+
     def describe(self) -> str:
         """Return a short text such as `16-64-32-32-5 relu, hgq`."""
         flattened = self.blocks and self.blocks[0].type == "mlp"
         given = str(prod(self.input_shape)) if flattened else "x".join(map(str, self.input_shape))
         parts = [given, *(block.text for block in self.blocks), str(self.n_outputs)]
         words = dict.fromkeys(word for block in self.blocks for word in block.words)
-        return f"{' '.join(['-'.join(parts), *words])}, {self.numbers.mode}"
+        pruned = "" if self.pruning is None else f" {self.pruning.text}"
+        return f"{' '.join(['-'.join(parts), *words])}{pruned}, {self.numbers.mode}"
 
 
 def parse(genotype: dict[str, Any]) -> Architecture:

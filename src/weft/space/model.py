@@ -11,11 +11,11 @@ import numpy as np
 from weft.blocks._layers import dense, flatten
 from weft.config.numbers import FloatNumbers
 from weft.errors import ShapeError
+from weft.quantize.kernels import pruned_kernels
 
 if TYPE_CHECKING:
     import keras
 
-    from weft.prune import Method
     from weft.space.architecture import Architecture
 
 Weights = dict[str, np.ndarray]
@@ -24,7 +24,7 @@ Weights = dict[str, np.ndarray]
 OUTPUT_NAME = "output"
 
 
-def build(architecture: Architecture, seed: int = 0, method: Method | None = None) -> keras.Model:
+def build(architecture: Architecture, seed: int = 0) -> keras.Model:
     """Build the model of an architecture: input (n, *input_shape), output logits (n, n_outputs).
 
     The last layer is linear. Softmax or sigmoid belong to the loss, never to the network: they do not change which
@@ -33,7 +33,6 @@ def build(architecture: Architecture, seed: int = 0, method: Method | None = Non
     Args:
         architecture: What to build.
         seed: Of the initial weights and of dropout.
-        method: The pruning method to put into its kernels' quantisers.
     """
     import keras
 
@@ -46,6 +45,7 @@ def build(architecture: Architecture, seed: int = 0, method: Method | None = Non
     x = flatten(x, f"{OUTPUT_NAME}_flatten")
     outputs = dense(x, architecture.n_outputs, "none", "none", OUTPUT_NAME)
     model = keras.Model(inputs, outputs, name="weft")
+    method = None if architecture.pruning is None else architecture.pruning.made()
     if method is None and isinstance(architecture.numbers, FloatNumbers):
         return model
     from weft.quantize.convert import convert
@@ -54,12 +54,15 @@ def build(architecture: Architecture, seed: int = 0, method: Method | None = Non
 
 
 def export_weights(model: keras.Model) -> Weights:
-    """Return the float weights of all layers, independent of the number representation.
+    """Return the float weights of all layers, independent of the number representation, without those that are pruned.
 
     The role `variance` includes the epsilon of the layer it comes from, which differs between Keras' batch
     normalisation and HGQ2's fused layer.
     """
-    weights = {name: np.array(variable.value) for name, variable in _roles(model).items()}
+    roles = _roles(model)
+    weights = {name: np.array(variable.value) for name, variable in roles.items()}
+    masks = {id(kernel.variable): np.array(kernel.pruned.mask.value) for kernel in pruned_kernels(model)}
+    weights |= {name: weights[name] * masks[id(variable)] for name, variable in roles.items() if id(variable) in masks}
     return {name: w + _epsilon(model, name) if name.endswith("/variance") else w for name, w in weights.items()}
 
 

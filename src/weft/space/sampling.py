@@ -13,8 +13,10 @@ from pydantic import ValidationError
 from weft.blocks import BLOCKS, RANKS, Block, Chooser, Genes, MlpGenes, Shape, allows, options
 from weft.choice import Categorical, Choice, one_of
 from weft.config import BaselineConfig, QuantizationSpace, SpaceConfig
+from weft.config.space import PruningSpace
 from weft.errors import ConfigError
-from weft.space.architecture import Architecture, FixedNumbers, FloatNumbers, HgqNumbers, parse
+from weft.prune import method_of
+from weft.space.architecture import Architecture, FixedNumbers, FloatNumbers, HgqNumbers, Pruning, parse
 
 if TYPE_CHECKING:
     import optuna
@@ -67,6 +69,11 @@ class Space:
         wanted = {"learning_rate": architecture.learning_rate, "weight_decay": architecture.weight_decay or 0.0}
         wanted |= {"batch_size": architecture.batch_size, "schedule": architecture.schedule}
         wanted |= architecture.numbers.model_dump(exclude={"mode"})
+        if self.config.pruning is not None:
+            pruning = architecture.pruning
+            wanted["pruning.method"] = "none" if pruning is None else pruning.method
+            if pruning is not None and pruning.sparsity is not None:
+                wanted["pruning.sparsity"] = pruning.sparsity
         if len(self.orders) > 1:
             wanted["blocks"] = order
         blocks = iter(architecture.blocks)
@@ -97,6 +104,19 @@ class Space:
     def key(self, genotype: Mapping[str, Any]) -> str:
         """Return the digest by which equal genotypes are recognised."""
         return parse(dict(genotype)).key
+
+    def kin(self, genotype: Mapping[str, Any]) -> str | None:
+        """Return what networks share that differ in numbers of their training alone; None for one that is pruned.
+
+        Those numbers are the learning rate, and with learned widths their price and beginning.
+        """
+        architecture = parse(dict(genotype))
+        if architecture.pruning is not None:
+            return None
+        numbers = architecture.numbers
+        if isinstance(numbers, HgqNumbers):
+            numbers = HgqNumbers(granularity=numbers.granularity, gamma=numbers.gamma)
+        return architecture.model_copy(update={"learning_rate": 1.0, "numbers": numbers}).key
 
     def distributions(self) -> dict[str, BaseDistribution]:
         """Return Optuna's distributions of the parameters that have a choice."""
@@ -133,6 +153,7 @@ class Space:
                 weight_decay=value("weight_decay", optimizer.weight_decay) or None,
                 batch_size=value("batch_size", optimizer.batch_size),
                 schedule=value("schedule", optimizer.schedule),
+                pruning=_pruning(self.config.pruning, value),
             )
         except ValidationError as error:
             found = error.errors()[0]
@@ -163,6 +184,7 @@ class Space:
             weight_decay=choose("weight_decay", optimizer.weight_decay) or None,
             batch_size=None if optimizer.batch_size is None else choose("batch_size", optimizer.batch_size),
             schedule=None if optimizer.schedule is None else choose("schedule", optimizer.schedule),
+            pruning=_pruning(self.config.pruning, choose),
         ).model_dump(mode="json")
 
     def _prefix(self, i: int, block: Block) -> str:
@@ -248,6 +270,15 @@ def _numbers(config: QuantizationSpace, choose: Chooser) -> FloatNumbers | Fixed
         case "hgq":
             names = ("beta", "bits0", "granularity")
             return HgqNumbers(**{name: choose(name, getattr(config, name)) for name in names})
+
+
+def _pruning(config: PruningSpace | None, choose: Chooser) -> Pruning | None:
+    if config is None:
+        return None
+    method, sparsity = choose("pruning.method", config.method), choose("pruning.sparsity", config.sparsity)
+    if method == "none":
+        return None
+    return Pruning(method=method, sparsity=sparsity if method_of(method).steered() else None)
 
 
 def suggest(trial: optuna.Trial, name: str, choice: Choice) -> Any:
