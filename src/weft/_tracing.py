@@ -52,7 +52,7 @@ def _teach() -> None:
             *(layers.Cropping1D, layers.Cropping2D, layers.Cropping3D, numbers.Transpose, numbers.ExpandDims),
             *(layers.UpSampling1D, layers.UpSampling2D, layers.UpSampling3D, numbers.Moveaxis, numbers.Repeat),
             *(numbers.Squeeze, numbers.Swapaxes, numbers.Stack, numbers.Split, numbers.Flip, numbers.Roll),
-            *(numbers.Tile, numbers.Hstack, numbers.Vstack, numbers.BroadcastTo, numbers.Copy),
+            *(numbers.Tile, numbers.Hstack, numbers.Vstack, numbers.BroadcastTo, numbers.Copy, numbers.Take),
         )
 
         def call(self, *args: Any, **kwargs: Any) -> Any:

@@ -326,14 +326,16 @@ def test_an_adaptive_cluster_grows_with_the_work_and_shrinks_when_idle(tmp_path,
         ("pbs", ["#PBS -q fast", "#PBS -A us", "walltime=02:00:00", "#PBS --exclusive"]),
         ("sge", ["#$ -q fast", "#$ -P us", "h_rt=02:00:00", "#$ --exclusive"]),
         ("lsf", ["#BSUB -q fast", '#BSUB -P "us"', "#BSUB -W 02:00", "#BSUB --exclusive"]),
-        ("htcondor", ["MY.DaskWorkerCores = 2", "MY.DaskWorkerMemory = 4000000000"]),
+        ("htcondor", ["MY.DaskWorkerCores = 2", "MY.DaskWorkerMemory = 4000000000", '+JobFlavour = "workday"']),
     ],
 )
 def test_a_batch_job_asks_for_what_the_configuration_says(tmp_path, system, lines):
     import dask_jobqueue
 
     config = {"cluster": system, "jobs": 3, "cores": 2, "memory": "4GB", "job_script_prologue": ["module load python"]}
-    if system != "htcondor":
+    if system == "htcondor":
+        config |= {"job_extra_directives": ['+JobFlavour = "workday"']}
+    else:
         config |= {"queue": "fast", "account": "us", "walltime": "02:00:00", "job_extra_directives": ["--exclusive"]}
     found = arguments(ClusterConfig(**config), tmp_path)
     with getattr(dask_jobqueue, cluster._CLASSES[system][1])(**found) as made:
@@ -387,6 +389,11 @@ def test_a_missing_package_is_named_with_the_command_that_installs_it(tmp_path, 
         ("{cluster: slurm, maximum: 2, minimum: 3}", "workers.minimum: must be <= maximum=2; got 3"),
         ("{cluster: slurm, maximum: 2, cores: 2}", "workers.maximum: needs batch jobs that can be ended one by one"),
         ("{cluster: local, jobs: 1, queue: fast}", "workers.queue: means nothing with cluster: local; remove it"),
+        (
+            "{cluster: htcondor, jobs: 1, job_extra_directives: [--exclusive]}",
+            "workers.job_extra_directives.0: must be a line of a submit file, such as request_disk = 2GB; got "
+            "'--exclusive'",
+        ),
         ("{cluster: kubernetes, jobs: 1}", "workers.image: goes with cluster: kubernetes, and is needed there"),
         (
             "{cluster: slurm, jobs: 1, memory: much}",

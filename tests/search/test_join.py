@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import optuna
 import pytest
@@ -103,6 +104,16 @@ def test_one_that_is_killed_loses_nothing_and_any_other_collects_all(tmp_path, u
         weights = [tmp_path / directory / path for trial in results.front() for path in trial.weights]
         assert weights and all(path.exists() for path in weights)
     assert tables(tmp_path / "1") == tables(tmp_path / "late")
+
+
+def test_processes_that_come_first_at_the_same_time_share_the_tables(url):
+    with ThreadPoolExecutor(6) as pool:
+        storages = list(pool.map(lambda _: joining._storage(url, 30, 3), range(6)))
+    storages[0].create_new_study([optuna.study.StudyDirection.MINIMIZE], "one")
+    assert [storage.get_study_id_from_name("one") for storage in storages] == [1] * 6
+    for storage in storages:
+        storage.remove_session()
+        storage.engine.dispose()
 
 
 def test_a_collected_search_is_one_that_has_ended(tmp_path, url):

@@ -46,13 +46,13 @@ from weft.config.search import SearchConfig
 from weft.config.tune import TuneConfig
 from weft.errors import RunError
 from weft.objectives import OBJECTIVES
-from weft.search import calibrate, final, halving, inherit
+from weft.search import calibrate, final, halving, inherit, teams
 from weft.search import folds as fold_results
 from weft.search._disk import writing
 from weft.search._interrupt import Interrupts
 from weft.search.baselines import locate, sort_baselines
 from weft.search.constraints import relative_violation, total_violation
-from weft.search.job import Job, Result, SearchSpace
+from weft.search.job import TRIALS, Job, Result, SearchSpace
 from weft.search.results import ROUNDS, SearchResults, TrialRecord, collect, metric_of, record
 from weft.search.sampler import KNOWING, make_sampler, seed_of, size_of
 from weft.search.study import SEARCH, create_or_resume, running_trial, trial_at
@@ -62,10 +62,10 @@ from weft.types import Progress, no_progress
 
 logger = logging.getLogger(__name__)
 
-_Config = TypeVar("_Config", SearchConfig, TuneConfig)
+VMAP = "vmap"
+"""Of the study: whether candidates train together, with what was measured."""
 
-TRIALS = "trials"
-"""Directory of a run with one directory per trial, `trials/<number>/fold<k>`, for weights."""
+_Config = TypeVar("_Config", SearchConfig, TuneConfig)
 
 
 @dataclass(frozen=True)
@@ -366,10 +366,11 @@ class _Coordinator:
             for fold in range(noted["folds"])
         }
         attrs = study.user_attrs
-        jobs = {name: self._final_job(noted, *place) for name, place in places.items() if name not in attrs}
-        names = {job.directory: name for name, job in jobs.items()}
-        queue, done = collections.deque(jobs.values()), len(places) - len(jobs)
-        for job, reply in self._replies(queue):
+        jobs = {name: self._final_job(noted, *place) for name, place in places.items()}
+        names = {job.directory: name for name, job in jobs.items() if name not in attrs}
+        queue: collections.deque[Job] = collections.deque()
+        done = len(places) - len(names)
+        for job, reply in self._trained(list(jobs.values()), set(names), queue):
             study.set_user_attr(names[job.directory], self._stored(job, reply))
             done += 1
             self.progress(self.done, self.config.trials, f"re-evaluation {done} of {len(places)}")
@@ -487,15 +488,16 @@ class _Coordinator:
             is_last = rung == len(self.rungs) - 1
             racing = runners if is_last else [number for number in runners if number >= known]
             queue: collections.deque[Job] = collections.deque()
-            for number in racing:
-                if number in handles:
-                    noted = handles[number].user_attrs
-                    jobs = self._jobs(number, handles[number], fidelity)
-                    missing = [job for job in jobs if self._name(job) not in noted]
-                    queue.extend(missing)
-                    if not missing:
-                        self._finish(handles, number, waiting, rung)
-            for job, reply in self._replies(queue):
+            missing = {
+                number: self._missing(number, handles[number], fidelity) for number in racing if number in handles
+            }
+            for number, jobs in missing.items():
+                if not jobs:
+                    self._finish(handles, number, waiting, rung)
+            trials = self._trials()
+            jobs = [job for number in racing for job in self._jobs(number, trials[number], fidelity)]
+            left = {job.directory for some in missing.values() for job in some}
+            for job, reply in self._trained(jobs, left, queue):
                 handle = handles[job.number]
                 handle.set_user_attr(self._name(job), self._stored(job, reply))
                 noted = handle.user_attrs
@@ -511,11 +513,49 @@ class _Coordinator:
                 runners = [number for number in runners if number < known or number in ahead]
         return True
 
+    def _missing(self, number: int, handle: Trial, fidelity: Fidelity) -> list[Job]:
+        """Return the jobs of a trial on a rung whose results are not noted yet."""
+        noted = handle.user_attrs
+        return [job for job in self._jobs(number, handle, fidelity) if self._name(job) not in noted]
+
+    def _trained(
+        self, jobs: Sequence[Job], left: set[str], queue: collections.deque[Job]
+    ) -> Iterator[tuple[Job, Result]]:
+        """Do those of some jobs that are left, by directory, alone or in a team; see `weft.search.teams`.
+
+        Yields their results; what the time does not suffice for is in `queue` afterwards.
+        """
+        packed = teams.teams(jobs, self.space.kin) if self._together(jobs) else jobs  # type: ignore[attr-defined]
+        queue.extend(job for job in packed if any(one.directory in left for one in teams.members(job)))
+        for job, reply in self._replies(queue):
+            if job.directory in left:
+                yield job, reply
+
+    def _together(self, jobs: Sequence[Job]) -> bool:
+        """Say whether jobs train in teams: as configured, or as the first team was measured."""
+        mode, kin = getattr(self.config, "vmap", "never"), getattr(self.space, "kin", None)
+        if kin is None or mode == "never":
+            return False
+        if mode == "always":
+            return True
+        study = self.studies[0]
+        if VMAP not in study.user_attrs:
+            team = max(teams.teams(jobs, kin), key=lambda job: len(job.others), default=None)
+            if team is None or not team.others:
+                return False
+            queue = collections.deque([dataclasses.replace(team, measure=True)])
+            for _, reply in self._replies(queue):
+                study.set_user_attr(VMAP, teams.chosen(reply))
+            if VMAP not in study.user_attrs:  # the time was up
+                return False
+            logger.info("training together: %s", study.user_attrs[VMAP]["reason"])
+        return study.user_attrs[VMAP]["chosen"]
+
     def _promoted(self, racing: Sequence[int], fidelity: Fidelity) -> set[int]:
         """Return the trials that go on from a rung on which all are evaluated; those that failed there do not."""
         trials = self._trials()
         merged = {number: self._merged(number, trials[number], fidelity) for number in racing}
-        found = {number: _values(outcome) for number, (outcome, _) in merged.items() if outcome is not None}
+        found = {number: fold_results.values(outcome) for number, (outcome, _) in merged.items() if outcome is not None}
         losses = [[OBJECTIVES[n].loss(values[n]) for n in self.config.objectives] for values in found.values()]
         bounds = self.config.constraints
         missed = [[relative_violation(bounds[n], values[n]) for n in bounds] for values in found.values()]
@@ -540,6 +580,13 @@ class _Coordinator:
                 back = self.workers.wait()
             for job, reply in back:
                 running -= 1
+                if job.others and not job.measure:
+                    found = None if isinstance(reply, Lost) else teams.results(job, reply)
+                    if found is None:  # one of them may be poison
+                        queue.extendleft(reversed(teams.members(job)))
+                    else:
+                        yield from found
+                    continue
                 if isinstance(reply, Lost):
                     lost[job.directory] += 1
                     attempt = lost[job.directory]
@@ -577,9 +624,10 @@ class _Coordinator:
         return f"fold {job.fold}" + ("" if complete else f" at {job.epochs} epochs, {job.rows:.6g} of the rows")
 
     def _start(self, job: Job) -> None:
-        with writing(job.directory):
-            shutil.rmtree(job.directory, ignore_errors=True)  # what an earlier attempt left
-            Path(job.directory).mkdir(parents=True)
+        for one in teams.members(job):
+            with writing(one.directory):
+                shutil.rmtree(one.directory, ignore_errors=True)  # what an earlier attempt left
+                Path(one.directory).mkdir(parents=True)
         self.workers.start(job)
 
     def _stored(self, job: Job, result: Result) -> dict[str, Any]:
@@ -651,7 +699,7 @@ class _Coordinator:
             handle.study.tell(handle, state=TrialState.FAIL)
         else:
             handle.set_user_attr("outcome", outcome)
-            values = _values(outcome)
+            values = fold_results.values(outcome)
             for name, text in self.config.constraints.items():
                 if name not in handle.constraints:
                     handle.set_constraint(name, relative_violation(text, values[name]))
@@ -686,12 +734,6 @@ class _Coordinator:
 def _evaluation(design: Mapping[str, Any]) -> tuple[str, int | None]:
     """Return what an evaluation depends on: designs for which it is equal are evaluated once."""
     return design["key"], design.get("parent")
-
-
-def _values(outcome: Mapping[str, Any]) -> dict[str, float]:
-    """Return every number of an outcome by name."""
-    values = {name: entry["mean"] for name, entry in outcome["metrics"].items()}
-    return values | {name: entry["quantity"]["value"] for name, entry in outcome["costs"].items()}
 
 
 def _sampler(config: _Config, space: SearchSpace, n_inside: int, n_outside: int) -> tuple[_Config, BaseSampler]:

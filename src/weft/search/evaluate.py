@@ -6,6 +6,8 @@ This is what a worker runs. It is stateless: everything comes with the job, and 
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,14 +16,19 @@ import numpy as np
 
 from weft.atomic import write_arrays
 from weft.errors import TrainingError, UnsupportedError
+from weft.search import teams
 from weft.search.job import Job, Result
 
 if TYPE_CHECKING:
     import keras
 
+    from weft.compression.training import Training
     from weft.config import Experiment, SearchConfig
     from weft.data import Dataset, Split
     from weft.space.architecture import Architecture
+    from weft.train.engine import State
+    from weft.train.fit import Plan
+    from weft.train.track import KeepBest
 
 WEIGHTS_FILE = "weights.npz"
 
@@ -36,62 +43,144 @@ def payload(experiment: Experiment, costs: tuple[str, ...]) -> dict[str, Any]:
 def evaluate(job: Job) -> Result:
     """Train and cost the job's genotype, or synthesise it with the weights that the job names.
 
-    A network that diverges or is not supported comes back as an error.
+    A network that diverges or is not supported comes back as an error. A team comes back as one result of all.
     """
-    from weft.space.architecture import parse
+    if job.others:
+        return _evaluate_team(job)
+    return _guarded(job, _evaluate if job.synthesise is None else _synthesise)
 
+
+def _guarded(job: Job, work: Callable[[Job, _Given, float], Result]) -> Result:
     start = time.perf_counter()
-    experiment, dataset = _load(job.payload["experiment"])
-    architecture = parse(job.genotype)
-    work = _evaluate if job.synthesise is None else _synthesise
+    given = _Given.of(job)
     try:
-        return work(job, experiment, dataset, architecture, start)
+        return work(job, given, start)
     except (TrainingError, UnsupportedError) as error:
         kind = "diverged" if isinstance(error, TrainingError) else "unsupported"
         seconds = time.perf_counter() - start
         return Result(job.number, job.fold, seconds=seconds, error=str(error), error_kind=kind)
 
 
-def _evaluate(job: Job, experiment: Experiment, dataset: Dataset, architecture: Architecture, start: float) -> Result:
-    from weft.compression.finalize import variables_of
-    from weft.compression.training import Material, prepare, rate
-    from weft.space.model import build, export_weights, inherit_weights
-    from weft.train.metrics import evaluate as measure
-    from weft.train.track import KeepBest
+@dataclass(frozen=True)
+class _Given:
+    """What a job means: the experiment, its data, and the network."""
 
-    config = as_drawn(experiment.search, architecture)
-    splits = dataset.folds(job.n_folds, experiment.data.seed)[job.fold]
-    splits = (some_rows(splits[0], job.rows, bool(dataset.class_names), experiment.data.seed), splits[1])
-    material = Material.of(dataset, experiment.data).fold(splits)
-    model = build(architecture, job.seed)
-    if job.inherit is not None:
-        with np.load(job.inherit) as stored:
-            inherit_weights(model, stored)
-    training = prepare(model, material, config, architecture.learning_rate, architecture.l1,
-                       architecture.weight_decay)  # fmt: skip
-    controls = {"learning_rate": rate(config, architecture.learning_rate, job.epochs)}
-    best = KeepBest(training.metric)
-    state, _ = training.fit(
-        training.plan(config, controls, job.seed, job.epochs),
-        trackers=[best],
-    )
-    if config.early_stopping is not None:
-        state = best.best.onto(state)
-    metrics = measure(training.engine.predict(state, training.validation.x), training.validation.y, dataset.task)
-    training.engine.write_back(state)
-    weights = Path(job.directory) / WEIGHTS_FILE
-    write_arrays(weights, {**variables_of(model), **export_weights(model)})
-    rows = np.concatenate([splits[0].x, splits[1].x])
-    costs = design_costs(model, architecture, rows, experiment, tuple(job.payload["costs"]))
-    return Result(
-        number=job.number,
-        fold=job.fold,
-        metrics=metrics,
-        costs={name: quantity.model_dump(mode="json") for name, quantity in costs.items()},
-        seconds=time.perf_counter() - start,
-        compile_seconds=training.engine.compile_seconds,
-        weights=str(weights),
-    )
+    experiment: Experiment
+    dataset: Dataset
+    architecture: Architecture
+
+    @staticmethod
+    def of(job: Job) -> _Given:
+        from weft.space.architecture import parse
+
+        return _Given(*_load(job.payload["experiment"]), parse(job.genotype))
+
+
+@dataclass(frozen=True)
+class _Prepared:
+    """A network that is ready to train."""
+
+    given: _Given
+    config: SearchConfig
+    model: keras.Model
+    training: Training
+    best: KeepBest
+    plan: Plan
+    rows: np.ndarray
+
+    @staticmethod
+    def of(job: Job, given: _Given) -> _Prepared:
+        from weft.compression.training import Material, prepare, rate
+        from weft.space.model import build, inherit_weights
+        from weft.train.track import KeepBest
+
+        experiment, dataset, architecture = given.experiment, given.dataset, given.architecture
+        config = as_drawn(experiment.search, architecture)
+        splits = dataset.folds(job.n_folds, experiment.data.seed)[job.fold]
+        splits = (some_rows(splits[0], job.rows, bool(dataset.class_names), experiment.data.seed), splits[1])
+        material = Material.of(dataset, experiment.data).fold(splits)
+        model = build(architecture, job.seed)
+        if job.inherit is not None:
+            with np.load(job.inherit) as stored:
+                inherit_weights(model, stored)
+        training = prepare(model, material, config, architecture.learning_rate, architecture.l1,
+                           architecture.weight_decay)  # fmt: skip
+        controls = {"learning_rate": rate(config, architecture.learning_rate, job.epochs)}
+        rows = np.concatenate([splits[0].x, splits[1].x])
+        plan = training.plan(config, controls, job.seed, job.epochs)
+        return _Prepared(given, config, model, training, KeepBest(training.metric), plan, rows)
+
+    def result(self, job: Job, state: State, seconds: float, compile_seconds: float) -> Result:
+        """Measure and cost the trained network, and store its weights."""
+        from weft.compression.finalize import variables_of
+        from weft.space.model import export_weights
+        from weft.train.metrics import evaluate as measure
+
+        training, given, start = self.training, self.given, time.perf_counter()
+        if self.config.early_stopping is not None:
+            state = self.best.best.onto(state)
+        outputs = training.engine.predict(state, training.validation.x)
+        metrics = measure(outputs, training.validation.y, given.dataset.task)
+        training.engine.write_back(state)
+        weights = Path(job.directory) / WEIGHTS_FILE
+        write_arrays(weights, {**variables_of(self.model), **export_weights(self.model)})
+        wanted = tuple(job.payload["costs"])
+        costs = design_costs(self.model, given.architecture, self.rows, given.experiment, wanted)
+        return Result(
+            number=job.number,
+            fold=job.fold,
+            metrics=metrics,
+            costs={name: quantity.model_dump(mode="json") for name, quantity in costs.items()},
+            seconds=seconds + time.perf_counter() - start,
+            compile_seconds=compile_seconds,
+            weights=str(weights),
+        )
+
+
+def _evaluate(job: Job, given: _Given, start: float) -> Result:
+    from weft.compression.stages import EngineStages
+
+    ready, pruning = _Prepared.of(job, given), given.architecture.pruning
+    training, stages = ready.training, None
+    if pruning is not None:
+        stages = EngineStages(training.stages(pruning.stages(job.epochs)), training.engine)
+    state, _ = training.fit(ready.plan, trackers=[ready.best], phases=stages)
+    return ready.result(job, state, time.perf_counter() - start, training.engine.compile_seconds)
+
+
+def _evaluate_team(job: Job) -> Result:
+    """Evaluate all members of a team: in one program, or where their batches differ one after the other."""
+    from weft.train.together import Member, alike, fit_together, measure
+
+    start = time.perf_counter()
+    if job.measure and not _accelerated():
+        return Result(job.number, job.fold)
+    jobs = teams.members(job)
+    ready = [_Prepared.of(one, _Given.of(one)) for one in jobs]
+    group = [
+        Member(one.training.engine, one.training.train, one.training.validation, one.plan, [one.best]) for one in ready
+    ]
+    if not alike(group):
+        return teams.joined([evaluate(one) for one in jobs])
+    if job.measure:
+        return Result(job.number, job.fold, metrics=measure(group), seconds=time.perf_counter() - start)
+    trained = fit_together(group)
+    share = (time.perf_counter() - start) / len(jobs)
+    compiled = group[0].engine.compile_seconds / len(jobs)
+    found: list[Result] = []
+    for one, mine, outcome in zip(jobs, ready, trained, strict=True):
+        if isinstance(outcome, TrainingError):
+            found.append(Result(one.number, one.fold, seconds=share, error=str(outcome), error_kind="diverged"))
+            continue
+        state = outcome[0]
+        found.append(_guarded(one, lambda job, _, __, mine=mine, state=state: mine.result(job, state, share, compiled)))
+    return teams.joined(found)
+
+
+def _accelerated() -> bool:
+    import jax
+
+    return jax.default_backend() != "cpu"
 
 
 def as_drawn(config: SearchConfig, architecture: Architecture) -> SearchConfig:
@@ -104,7 +193,7 @@ def as_drawn(config: SearchConfig, architecture: Architecture) -> SearchConfig:
     return type(config).model_validate({**config.model_dump(), **chosen}) if chosen else config
 
 
-def _synthesise(job: Job, experiment: Experiment, dataset: Dataset, architecture: Architecture, start: float) -> Result:
+def _synthesise(job: Job, given: _Given, start: float) -> Result:
     """Return what synthesis finds for weights that `_evaluate` stored."""
     from weft.adder_graph import AdderGraph
     from weft.compression.finalize import assign
@@ -112,6 +201,7 @@ def _synthesise(job: Job, experiment: Experiment, dataset: Dataset, architecture
     from weft.firmware.synth import synthesise
     from weft.space.model import build
 
+    experiment, dataset, architecture = given.experiment, given.dataset, given.architecture
     splits = dataset.folds(job.n_folds, experiment.data.seed)[job.fold]
     model = build(architecture, job.seed)
     assert job.synthesise is not None
@@ -162,7 +252,7 @@ def finalised(model: keras.Model, architecture: Architecture, x: np.ndarray) -> 
     numbers, note = architecture.numbers, None
     if isinstance(numbers, FloatNumbers):
         weights, bits = export_weights(model), numbers.cost_bits
-        model = build(architecture.with_numbers(FixedNumbers(total_bits=bits, io_bits=bits)))
+        model = build(architecture.whole().with_numbers(FixedNumbers(total_bits=bits, io_bits=bits)))
         import_weights(model, weights)
         note = f"float network rounded to {bits} bits for this estimate"
     return finalize(model, x), note

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import statistics
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from weft.objectives import METRICS
@@ -62,6 +62,12 @@ def merge(results: Sequence[Result]) -> dict[str, Any]:
         "compile_seconds": sum(result.compile_seconds for result in results),
         "weights": [result.weights for result in results],
     }
+
+
+def values(outcome: Mapping[str, Any]) -> dict[str, float]:
+    """Return every number of what `merge` returned, by name."""
+    means = {name: entry["mean"] for name, entry in outcome["metrics"].items()}
+    return means | {name: entry["quantity"]["value"] for name, entry in outcome["costs"].items()}
 
 
 def _merge_cost(quantities: list[dict[str, Any]]) -> dict[str, Any]:

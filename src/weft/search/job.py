@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
     from optuna.trial import Trial
 
+TRIALS = "trials"
+"""Directory of a run with one directory per trial, `trials/<number>/fold<k>`, for weights."""
+
 ErrorKind = Literal["diverged", "crash", "unsupported", "invalid"]
 
 
@@ -35,6 +38,8 @@ class Job:
         synthesise: If given, the weights of an earlier result of this genotype: nothing is trained, the firmware of
             these weights is synthesised, and the costs of the result are what synthesis found.
         rows: Share of the training rows to train on, in (0, 1].
+        others: Members of a team that trains in one program with this job: what differs from it, as JSON.
+        measure: Whether only the time of a few steps is wanted, `alone` and `together`, as metrics.
         inherit: If given, the weights of another genotype's result on this fold, to start from where shapes overlap.
     """
 
@@ -50,6 +55,8 @@ class Job:
     synthesise: str | None = None
     rows: float = 1.0
     inherit: str | None = None
+    others: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
+    measure: bool = False
 
     def to_json(self) -> str:
         """Return the job as one line of JSON."""
@@ -76,6 +83,7 @@ class Result:
         error: The reason, in one line.
         error_kind: `diverged` (a loss or weight is not finite), `unsupported` (this design cannot be built or costed),
             `invalid` (what was drawn is no valid configuration) or `crash` (anything else).
+        others: The results of a team's other members, as dictionaries, in their order.
     """
 
     number: int
@@ -87,6 +95,7 @@ class Result:
     weights: str | None = None
     error: str | None = None
     error_kind: ErrorKind | None = None
+    others: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
 
     def to_dict(self) -> dict[str, Any]:
         """Return the result as a JSON-ready dictionary."""

@@ -41,7 +41,7 @@ from weft.search._disk import writing
 from weft.search._interrupt import Interrupts
 from weft.search.baselines import sort_baselines
 from weft.search.constraints import relative_violation
-from weft.search.job import Job, Result, SearchSpace
+from weft.search.job import TRIALS, Job, Result, SearchSpace
 from weft.search.journal import JOURNAL, Journal, Storage
 from weft.search.results import SearchResults, collect
 from weft.search.sampler import KNOWING, make_sampler, seed_of
@@ -59,8 +59,6 @@ CONNECT = 10
 """How long, in seconds, a database server may take to answer."""
 
 LOST = {"kind": "crash", "reason": "its process was lost, or had not finished when the results were collected"}
-
-TRIALS = "trials"
 
 
 def join(
@@ -107,6 +105,7 @@ def join(
     inside, outside = sort_baselines(space, baselines)
     optional = ("calibrate", "halving", "final", "inherit", "warm_start")
     asked = [f"search.{name}" for name in optional if getattr(config, name)]
+    asked += ["search.vmap=always"] if config.vmap == "always" else []
     asked += [f"the sampler {config.sampler}"] if config.sampler in (*KNOWING, *EXHAUSTIVE) else []
     asked += [f"the baseline {dict(genotype)} outside the space" for genotype in outside]
     if asked:
@@ -244,8 +243,7 @@ class _Member:
             outcome["weights"] = paths
             trial.set_user_attr("place", str(self.directory))
         trial.set_user_attr("outcome", outcome)
-        values = {name: entry["mean"] for name, entry in outcome["metrics"].items()}
-        values |= {name: entry["quantity"]["value"] for name, entry in outcome["costs"].items()}
+        values = fold_results.values(outcome)
         for constraint, text in self.config.constraints.items():
             trial.set_constraint(constraint, relative_violation(text, values[constraint]))
         return [values[objective] for objective in self.config.objectives]
@@ -342,7 +340,7 @@ def _storage(url: str, heartbeat: int, attempts: int) -> RDBStorage:
             )
         parsed = parsed.set(drivername="postgresql+psycopg")
         options["connect_args"] = {"connect_timeout": CONNECT}
-    for attempt in (1, 2, 3):
+    for attempt in range(1, 11):
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", ExperimentalWarning)
@@ -353,10 +351,11 @@ def _storage(url: str, heartbeat: int, attempts: int) -> RDBStorage:
                     grace_period=4 * heartbeat,
                     heartbeat_stale_trial_callback=RetryHeartbeatStaleTrialCallback(max_retry=attempts - 1),
                 )
-        except (sqlalchemy.exc.IntegrityError, sqlalchemy.exc.ProgrammingError):
-            if attempt == 3:
+        except sqlalchemy.exc.DatabaseError as error:
+            same_time = isinstance(error, (sqlalchemy.exc.IntegrityError, sqlalchemy.exc.ProgrammingError))
+            if attempt == 10 or not (same_time or "already exists" in str(error.orig)):
                 raise
-            time.sleep(1.0)  # two processes made the tables at the same time
+            time.sleep(0.5)  # processes that make the tables at the same time
     raise AssertionError
 
 

@@ -149,6 +149,14 @@ class Engine:
         state, losses = self._epoch(*arguments)
         return state, np.asarray(losses)
 
+    def compile_together(
+        self, arguments: tuple[Any, ...], axes: tuple[Any, ...]
+    ) -> Callable[..., tuple[State, Tensor]]:
+        """Compile the epoch of several members, states and rows stacked along the `axes`; see `weft.train.together`."""
+        import jax
+
+        return self._compile(jax.vmap(self._epoch_program(), in_axes=axes), arguments, donate=(0,))
+
     def predict(self, state: State, x: np.ndarray) -> np.ndarray:
         """Return the logits of all rows, float32 (n, k), as inference computes them."""
         import jax.numpy as jnp

@@ -149,7 +149,7 @@ def fit(
     history = History()
     if path is not None and path.exists():
         state, history = _resume(path, state, plan, trackers, phases)
-    stopper = _Stopper(plan)
+    stopper = Stopper(plan)
     for epoch, entry in enumerate(history.epochs):
         if phases is None or phases.settled(epoch):
             stopper.update(entry)
@@ -162,13 +162,7 @@ def fit(
         if phases is not None:
             state = phases.before(epoch, state)
         state, losses = engine.epoch(state, data, order, controls)
-        _require_finite(state, losses, epoch, controls)
-        entry = _log(engine, state, validation, plan, losses, controls, epoch)
-        if not math.isfinite(entry[plan.metric]):
-            raise TrainingError(
-                f"the validation metric {plan.metric} is {entry[plan.metric]} after epoch {epoch}; look for a class "
-                "that no validation row has, or for targets and outputs out of scale"
-            )
+        entry = checked_log(engine, state, validation, plan, losses, controls, epoch)
         entry |= phases.note(epoch) if phases is not None else {}
         history.epochs.append(entry)
         for control in plan.controls.values():
@@ -188,7 +182,7 @@ def fit(
     return (state if phases is None else phases.after(state)), history
 
 
-class _Stopper:
+class Stopper:
     """Early stopping; derived from the history alone, so it needs no memory of its own."""
 
     def __init__(self, plan: Plan) -> None:
@@ -206,7 +200,7 @@ class _Stopper:
         return self._plan.patience is not None and self._waited >= self._plan.patience
 
 
-def _log(
+def checked_log(
     engine: Engine,
     state: State,
     validation: Rows,
@@ -215,11 +209,22 @@ def _log(
     controls: Mapping[str, np.ndarray],
     epoch: int,
 ) -> dict[str, float]:
+    """Return the numbers of a finished epoch, losses (steps,) and controls of each step.
+
+    Raises:
+        TrainingError: The loss, a variable or the plan's metric is not finite.
+    """
+    _require_finite(state, losses, epoch, controls)
     entry = {"epoch": float(epoch), "loss": float(np.mean(losses, dtype=np.float64))}
     entry |= evaluate(engine.predict(state, validation.x), validation.y, plan.task)
     entry |= {name: float(values[-1]) for name, values in controls.items()}
     if engine.learns_bits:
         entry["ebops"] = engine.ebops(state)
+    if not math.isfinite(entry[plan.metric]):
+        raise TrainingError(
+            f"the validation metric {plan.metric} is {entry[plan.metric]} after epoch {epoch}; look for a class "
+            "that no validation row has, or for targets and outputs out of scale"
+        )
     return entry
 
 

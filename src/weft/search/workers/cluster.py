@@ -137,5 +137,6 @@ def arguments(config: ClusterConfig, log_directory: Path) -> dict[str, Any]:
         }  # fmt: skip
         own = {name: value for name, value in own.items() if value not in (None, [])}
         if config.cluster == "htcondor":
-            own["disk"] = "1GB"
+            lines = (line.partition("=") for line in config.job_extra_directives)
+            own |= {"disk": "1GB", "job_extra_directives": {key.strip(): value.strip() for key, _, value in lines}}
     return {**own, **config.options}
