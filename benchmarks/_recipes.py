@@ -31,10 +31,7 @@ def weft_recipe(name: str, case: dict):
     """weft's compiled step in the train stage of a method, or (`hgq`) with learned bits."""
     import keras
 
-    import weft  # noqa: F401 - chooses the backend
-    from weft.compression.api import compress
-    from weft.compression.stages import EngineStages, Stages
-    from weft.train.engine import Engine
+    import weft
 
     keras.utils.set_random_seed(1)
     x = inputs = keras.Input((case["sizes"][0],))
@@ -45,7 +42,16 @@ def weft_recipe(name: str, case: dict):
         recipe = {"recipe": "hgq", "beta": 1e-6, "epochs": EPOCHS, "finetune_epochs": 0}
     else:
         recipe = {"recipe": "fixed", "precisions": [{"total_bits": 8}], "epochs": EPOCHS, "prune": METHODS[name]}
-    model = compress(plain, recipe)
+    return trained_by_engine(weft.compress(plain, recipe), case)
+
+
+def trained_by_engine(model, case: dict):
+    """The compiled step of a compressed model, in its train stage."""
+    import keras
+
+    from weft.compression.stages import EngineStages, Stages
+    from weft.train.engine import Engine
+
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
     engine = Engine(model, keras.optimizers.Adam(1e-3), loss)
     stages = EngineStages(Stages(model, model.weft_recipe, engine.optimizer), engine)

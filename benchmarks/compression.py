@@ -11,18 +11,12 @@ they take turns, one chunk each, and a ratio is the median over rounds of the ra
 from __future__ import annotations
 
 import argparse
-import statistics
 
-from _measure import Contender, emit, has, here, machine, spread
+from _measure import Contender, emit, has, here, machine, ratio, spread
 
 METHODS = ("hgq", "dst", "pdp", "cs", "mdmm", "autosparse", "magnitude", "ap", "wanda")
 PEERS = ("hgq", "dst", "pdp", "cs", "mdmm", "autosparse")
 """Methods that PQuantML trains, too."""
-
-
-def ratio(ours: list[float], theirs: list[float]) -> float:
-    """Return the median over rounds of the ratio of two rates."""
-    return round(statistics.median(a / b for a, b in zip(ours, theirs, strict=True)), 2)
 
 
 def main() -> None:

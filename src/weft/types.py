@@ -68,3 +68,12 @@ class Estimate(BaseModel):
 
 def no_progress(done: int, total: int, note: str = "") -> None:
     """Ignore progress; the default of every function that reports it."""
+
+
+def part_of(progress: Progress, begin: float, end: float) -> Progress:
+    """Return what reports a part of a whole, which lies between two shares in [0, 1] of it."""
+
+    def report(done: int, total: int, note: str = "") -> None:
+        progress(round(1000 * (begin + (end - begin) * done / max(total, 1))), 1000, note)
+
+    return report

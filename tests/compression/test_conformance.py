@@ -220,7 +220,7 @@ def test_hardening_rounds_the_mask_and_nothing_else(name, layer):
         before, after = soft[kernel.name], hard[kernel.name]
         w = state_of(found, found.soft, kernel.variable)
         kind = found.method.method
-        if kind in ("magnitude", "ap", "autosparse", "dst", "wanda"):
+        if kind in ("magnitude", "ap", "autosparse", "dst", "wanda", "zeros"):
             np.testing.assert_allclose(after, before, rtol=0, atol=1e-6)
         elif kind in ("pdp", "cs"):  # a soft mask in [0, factor], rounded to one of these two
             factor = factor_of(found)
@@ -252,7 +252,7 @@ def test_the_loss_jumps_by_the_rounding_of_the_mask_and_nothing_else(name):
     unrounded = found.read()
     np.testing.assert_allclose(unrounded.outputs, found.reads["soft"].outputs, rtol=1e-4, atol=1e-4)
     assert unrounded.loss == pytest.approx(found.reads["soft"].loss, rel=1e-4)
-    if found.method.method in ("magnitude", "ap", "autosparse", "dst", "wanda"):
+    if found.method.method in ("magnitude", "ap", "autosparse", "dst", "wanda", "zeros"):
         assert found.reads["hard"].loss == pytest.approx(found.reads["soft"].loss, rel=1e-5)
 
 

@@ -13,6 +13,7 @@ from weft.compression import lut
 from weft.compression.api import compress, fit
 from weft.compression.callback import StagesCallback
 from weft.compression.finalize import finalize, variables_of
+from weft.compression.price import Price
 from weft.compression.recipe import compress as compress_in_run
 from weft.config import HgqCompression
 from weft.errors import BudgetError, ConfigError
@@ -109,9 +110,9 @@ def test_the_callback_counts_too():
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
     model.compile(keras.optimizers.Adam(0.01), loss, run_eagerly=keras.backend.backend() == "torch")
     callback = StagesCallback(recipe, rows=x)
-    before = callback._beta.ebops
     model.fit(x, y, batch_size=32, epochs=callback.epochs, verbose=0, callbacks=[callback])
-    assert callback._beta.ebops != before
+    price = callback._stages.price
+    assert price._beta.ebops != Price(model, price._config, x)._beta.ebops
     assert lut.lut_of(model, x) == AdderGraph.from_model(finalize(model, x)).cost(5.0)["lut"].value
 
 

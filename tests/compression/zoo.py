@@ -165,6 +165,11 @@ class Trial:
             ends = stages.position(epoch).stage == FINETUNE
             if ends:
                 self.reads["soft"], self.soft = self.read(), values(self.model.variables)
+            if epoch == self.PRETRAIN and self.method.method == "zeros":  # what it keeps has to be there
+                for kernel in self.kernels:
+                    w = values([kernel.variable])[0]
+                    w.flat[::2] = 0
+                    kernel.variable.assign(w)
             position = stages.begin_epoch(epoch)
             if ends:
                 self.reads["hard"], self.hard = self.read(), values(self.model.variables)

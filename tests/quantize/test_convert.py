@@ -343,7 +343,7 @@ def test_an_operation_on_the_network_input_gets_a_quantiser():
 def test_all_that_cannot_be_replaced_is_named_at_once_with_place_and_remedy():
     inputs = keras.Input((4, 3), name="x")
     inner = keras.Sequential([keras.Input((4, 3)), L.LSTM(3, name="memory")], name="encoder")
-    y = L.LayerNormalization(name="norm")(inputs)
+    y = L.UnitNormalization(name="norm")(inputs)
     y = L.Average(name="three")([y, inputs, inputs])
     y = L.Dense(2, activation="log_softmax", name="logs")(L.Flatten()(y))
     model = keras.Model(inputs, [inner(inputs), y], name="whole")
@@ -353,7 +353,7 @@ def test_all_that_cannot_be_replaced_is_named_at_once_with_place_and_remedy():
     assert text.startswith("cannot convert model 'whole' to quantised layers:\n- ")
     for part in (
         "'encoder/memory' (LSTM): it has no quantised counterpart in HGQ2; use GRU or SimpleRNN",
-        "'norm' (LayerNormalization): it has no quantised counterpart in HGQ2; use BatchNormalization",
+        "'norm' (UnitNormalization): it has no quantised counterpart in HGQ2; normalise the data",
         "'three' (Average): it averages 3 tensors, and dividing by 3 is no shift; use Add",
         "'logs' (Dense): the activation of layer 'logs' (log_softmax) depends on several values at once",
         "list in keep the layers that are to stay in float",

@@ -1,4 +1,4 @@
-"""Compress a Keras model without a run directory: `weft.compress`, `weft.fit`, `weft.finalize`.
+"""Compress a Keras model, or a PyTorch module, without a run directory: `weft.compress`, `weft.fit`, `weft.finalize`.
 
 For Keras' own `fit` and for loops of your own there are `weft.optimizer` and `weft.distil`, which make what a recipe
 asks of them.
@@ -10,6 +10,7 @@ final = weft.finalize(model, x)
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -22,10 +23,12 @@ from weft.config import CompressConfig, FixedCompression, HgqCompression
 from weft.config.stages import StagesConfig
 from weft.errors import ConfigError
 from weft.section import Section
+from weft.torch_loop import as_given
 from weft.types import Progress, Task, no_progress
 
 if TYPE_CHECKING:
     import keras
+    from torch import nn
 
     from weft.compression.distil import Distilled
     from weft.data import Dataset
@@ -62,30 +65,40 @@ def read(recipe: Recipe) -> FixedCompression | HgqCompression:
     return recipe
 
 
-def compress(model: keras.Model, recipe: Recipe = "hgq", x: np.ndarray | None = None) -> keras.Model:
+def compress(
+    model: keras.Model | nn.Module, recipe: Recipe = "hgq", x: Any = None, *, example_input: Any = None
+) -> keras.Model:
     """Return `model` with quantised layers and the pruning method of a recipe in place, ready to be trained.
 
     A recipe without any epoch (`ptq`, `wanda-ptq`) needs no training: the result is ready to be finalised.
 
     Weights, names and topology stay; `model` is not changed. The new model remembers its recipe as `weft_recipe`.
+    With KERAS_BACKEND=torch a PyTorch module gives a PyTorch module (`weft.TorchModule`), for a loop of one's own.
 
     Args:
-        model: Any Keras model; see `weft.quantize.convert` for what can be replaced.
+        model: Any Keras model, see `weft.quantize.convert` for what can be replaced; or a PyTorch module, which
+            `weft.from_torch` makes a Keras model of.
         recipe: What to do.
         x: Rows to find the ranges of activations with, (n, ...); without them ranges are learnt in training, and a
             recipe that prunes without training cannot do it.
+        example_input: Some rows that a PyTorch module takes, as `weft.from_torch` wants them; x, if it is not given.
 
     Raises:
-        ConfigError: The recipe is not valid.
+        ConfigError: The recipe is not valid, or a PyTorch module came without rows.
         UnsupportedError: The model holds a layer that cannot be quantised; the message names all of them.
         DataError: A weight or a row is no finite number.
         ShapeError: The rows do not fit the model's inputs, or a kernel does not fit the pruning method.
     """
+    given = model
     from weft.compression.network import Network
     from weft.quantize.given import check_weights, checked_rows
     from weft.quantize.graph import graph_of
 
     config = read(recipe)
+    if _is_torch(model):
+        model, x = _from_torch(model, x, example_input)
+    elif example_input is not None:
+        raise ConfigError("example_input is for PyTorch modules, and a Keras model knows its inputs; leave it out")
     graph_of(model)
     check_weights(model)
     x = None if x is None else checked_rows(model, x)
@@ -101,7 +114,39 @@ def compress(model: keras.Model, recipe: Recipe = "hgq", x: np.ndarray | None = 
     made.weft_recipe = config
     if config.distil is not None and config.distil.teacher is None:
         made.weft_teacher = lambda: model  # a function, since a model would be a part of this one
-    return made
+    return as_given(made, given)
+
+
+def _is_torch(model: Any) -> bool:
+    """Whether it is a PyTorch module and no Keras model, which is one, too, on that backend; torch is not imported."""
+    torch = sys.modules.get("torch")
+    if torch is None or not isinstance(model, torch.nn.Module):
+        return False
+    import keras
+
+    return not isinstance(model, keras.Model)
+
+
+def _from_torch(module: Any, x: Any, example_input: Any) -> tuple[Any, Any]:
+    """Return a PyTorch module as a Keras model, and rows as arrays."""
+    from weft.pytorch.convert import from_torch
+
+    example = x if example_input is None else example_input
+    if example is None:
+        raise ConfigError(
+            f"{type(module).__name__} is a PyTorch module, whose inputs are not known; give weft.compress some rows, "
+            "example_input=x[:1]"
+        )
+    torch = sys.modules["torch"]
+
+    def arrays(one: Any) -> Any:
+        if isinstance(one, Mapping):
+            return {name: arrays(value) for name, value in one.items()}
+        if isinstance(one, tuple | list):
+            return [arrays(value) for value in one]
+        return one.detach().cpu().numpy() if isinstance(one, torch.Tensor) else one
+
+    return from_torch(module, example), arrays(x)
 
 
 def numbers(config: FixedCompression | HgqCompression) -> Any:

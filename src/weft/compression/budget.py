@@ -78,4 +78,5 @@ def hgq_of(config: BudgetCompression, ebops: int) -> HgqCompression:
         metric=config.metric,
         keep=config.keep,
         warm_start=config.warm_start,
+        prune=config.prune,
     )

@@ -14,10 +14,7 @@ import numpy as np
 
 from weft.compression.api import Recipe, read
 from weft.compression.distil import Distillation
-from weft.compression.hgq import beta_control, lut_target
-from weft.compression.lut import RATIO, lut_of, measured_at
 from weft.compression.stages import Stages
-from weft.config import HgqCompression
 from weft.errors import ConfigError
 
 
@@ -42,8 +39,6 @@ class StagesCallback(keras.callbacks.Callback):
         self.epochs, self._rows = self.config.total_epochs, rows
         self._checkpoint = None if checkpoint is None else Path(checkpoint)
         self._stages: Stages | None = None
-        self._beta = beta_control(self.config) if isinstance(self.config, HgqCompression) else None
-        self._counts, self._found = lut_target(self._beta) is not None, {}
 
     def initial_epoch(self, model: keras.Model) -> int:
         """Take the state of a compiled model from the checkpoint, if there is one; return the epochs behind it."""
@@ -56,8 +51,8 @@ class StagesCallback(keras.callbacks.Callback):
         if self._checkpoint is None or not self._checkpoint.exists():
             return 0
         epoch, extra = self._stages.load(self._checkpoint)
-        if self._beta is not None:
-            self._beta.restore(extra["beta"])
+        if self._stages.price:
+            self._stages.price.restore(extra["beta"])
         return epoch
 
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
@@ -66,13 +61,8 @@ class StagesCallback(keras.callbacks.Callback):
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         self._stages.begin_epoch(epoch)
-        if self._beta is not None:
-            if self._counts and epoch in measured_at(self.epochs - self.config.float_epochs, self.config.float_epochs):
-                ebops = sum(float(keras.ops.convert_to_numpy(layer._ebops)) for layer in self._counting())
-                self._found = {RATIO: max(lut_of(self.model, self._rows), 1.0) / max(ebops, 1.0)}
-            value = float(self._beta.values(epoch, 1)[0])
-            for layer in self._counting():
-                layer._beta.assign(value)
+        if self._stages.price:
+            self._stages.price.begin(epoch)
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         counting = self._counting()
@@ -80,13 +70,11 @@ class StagesCallback(keras.callbacks.Callback):
             logs["ebops"] = float(sum(np.asarray(keras.ops.convert_to_numpy(layer._ebops)) for layer in counting))
         if logs is not None:
             logs["stage"] = self._stages.position(epoch).stage
-        if self._beta is not None:
-            self._beta.update({**logs, **self._found})
-            self._found = {}
+        price = self._stages.price
+        if price:
+            price.end(logs)
         if self._checkpoint is not None:
-            self._stages.save(
-                self._checkpoint, epoch + 1, {"beta": self._beta.state()} if self._beta is not None else {}
-            )
+            self._stages.save(self._checkpoint, epoch + 1, {"beta": price.state()} if price else {})
 
     def on_train_end(self, logs: dict[str, Any] | None = None) -> None:
         self._stages.finish()

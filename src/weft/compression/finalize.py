@@ -30,7 +30,7 @@ def finalize(model: keras.Model, x: np.ndarray | None = None) -> keras.Model:
     A pruning method that is still at work is ended: its masks are fixed as they are.
 
     Args:
-        model: A quantised model, masked or not.
+        model: A quantised model, masked or not; also as the `nn.Module` of a PyTorch loop.
         x: Rows for calibrating ranges, (n, ...) float32: training and validation, never test; None keeps the ranges
             that activations have, and widens those of weights that have outgrown theirs.
 
@@ -38,14 +38,14 @@ def finalize(model: keras.Model, x: np.ndarray | None = None) -> keras.Model:
         UnsupportedError: The model is a float model, which has no fixed-point form of its own; it has a quantiser that
             hardware cannot have; or its graph is hidden in a call function of its own.
     """
-    from weft.compression.finalized import Finalized
     from weft.quantize.calibrate import calibrate, cover_weights
-    from weft.quantize.dead import remove_dead
     from weft.quantize.graph import graph_of
     from weft.quantize.kernels import kernels
     from weft.quantize.plain import plain
     from weft.quantize.switch import turn
+    from weft.torch_loop import keras_model
 
+    model = keras_model(model)
     graph_of(model)
     if not kernels(model):
         raise UnsupportedError(
@@ -60,9 +60,21 @@ def finalize(model: keras.Model, x: np.ndarray | None = None) -> keras.Model:
         else:
             calibrate(model, x)
         made = plain(model)
-    made.trainable = False
-    remove_dead(made)
-    graph = graph_of(made)
+    return frozen(made)
+
+
+def frozen(model: keras.Model) -> keras.Model:
+    """Return a model of HGQ2 and Keras layers with fixed ranges as a finalised one; it takes over the layers.
+
+    What no output depends on becomes 0.
+    """
+    from weft.compression.finalized import Finalized
+    from weft.quantize.dead import remove_dead
+    from weft.quantize.graph import graph_of
+
+    model.trainable = False
+    remove_dead(model)
+    graph = graph_of(model)
     return Finalized(graph._inputs_struct, graph._outputs_struct, name=model.name)
 
 

@@ -50,6 +50,11 @@ def _without_training(training: Training, stages: Stages, rows: np.ndarray) -> d
     return {"epoch": 0.0, **found, "ebops": training.engine.ebops(state)}
 
 
+def parts(config: FixedCompression) -> int:
+    """Return how many trainings there are: one for each precision, none without an epoch."""
+    return len(config.precisions) if config.total_epochs else 1
+
+
 def run(
     network: Network,
     material: Material,
@@ -57,8 +62,11 @@ def run(
     seed: int,
     directory: Path,
     progress: Progress = no_progress,
+    part: int | None = None,
 ) -> Outcome:
     """Go through the stages at every precision; checkpoints in `directory` make the call resumable.
+
+    With `part` the precision of that number is trained, for its checkpoint alone.
 
     Without any epoch the network is quantised, and pruned, as it is. Otherwise the best epoch is kept: of all, if
     nothing is pruned; of fine-tuning, if something is. Without fine-tuning it is the last one, with its masks fixed:
@@ -68,6 +76,8 @@ def run(
     candidates: list[Candidate] = []
     total = config.total_epochs * len(config.precisions)
     for i, precision in enumerate(config.precisions):
+        if part not in (None, i):
+            continue
         numbers = numbers_of(precision, config)
         model = network.build_for(config, numbers, seed)
         training = prepare(model, material, config, config.learning_rate, network.l1)
@@ -90,6 +100,8 @@ def run(
             progress=lambda done, _, note, start=i * config.total_epochs: progress(start + done, total, note),
             note=f"{network.label}, {label(precision)}",
         )
+        if part is not None:
+            break
         trail += [{"point": f"{label(precision)}-epoch-{int(e['epoch'])}", **e} for e in history.epochs]
         kept = best.best if best.snapshots else training.snapshot(state, history.last)
         candidates.append(

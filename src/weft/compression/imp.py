@@ -30,6 +30,11 @@ if TYPE_CHECKING:
     from weft.config.numbers import FixedNumbers
 
 
+def parts(config: ImpCompression) -> int:
+    """Return how many sequences of rounds there are: one for each precision and fold."""
+    return len(config.precisions) * config.folds
+
+
 def run(
     network: Network,
     material: Material,
@@ -37,32 +42,39 @@ def run(
     seed: int,
     directory: Path,
     progress: Progress = no_progress,
+    part: int | None = None,
 ) -> Outcome:
     """Prune in rounds at every precision; checkpoints in `directory` make the call resumable.
+
+    With `part` one fold of one precision is trained, for its checkpoints alone; folds run fastest.
 
     With `folds` the whole sequence runs once for each fold; the trail holds mean and standard deviation over folds, and
     the candidates carry the weights of the first.
     """
-    parts = [material]
+    materials = [material]
     if config.folds > 1:
-        parts = [material.fold(splits) for splits in material.dataset.folds(config.folds, seed)]
-    n_steps = len(config.precisions) * len(parts) * (config.rounds + 1)
+        materials = [material.fold(splits) for splits in material.dataset.folds(config.folds, seed)]
+    n_steps = len(config.precisions) * len(materials) * (config.rounds + 1)
     trail: list[dict[str, float | str]] = []
     candidates: list[Candidate] = []
     done = 0
-    for precision in config.precisions:
+    for number, precision in enumerate(config.precisions):
         numbers = numbers_of(precision, config)
         per_fold = []
-        for fold, part in enumerate(parts):
-            sequence = _Sequence(network, numbers, part, config, seed + fold)
+        for fold, rows in enumerate(materials):
+            if part not in (None, number * len(materials) + fold):
+                continue
+            sequence = _Sequence(network, numbers, rows, config, seed + fold)
             place = directory / f"{label(precision)}-fold{fold}"
             per_fold.append(sequence.run(place, lambda note, start=done: progress(start, n_steps, note)))
             done += config.rounds + 1
             progress(done, n_steps, f"{network.label}, {label(precision)}")
-        rows = _average(per_fold, label(precision))
-        trail += rows
+        if part is not None:
+            continue
+        means = _average(per_fold, label(precision))
+        trail += means
         first = per_fold[0]
-        for row, point in zip(rows, first, strict=True):
+        for row, point in zip(means, first, strict=True):
             log = {name: value for name, value in row.items() if isinstance(value, float)}
             candidates.append(Candidate(str(row["point"]), log, point.model, network.in_numbers(numbers)))
     return Outcome(trail, candidates)
@@ -91,6 +103,7 @@ class _Sequence:
         self.kernels = pruned_kernels(model)
         for kernel in self.kernels:
             kernel.pruned.stage.assign(FINETUNE)
+            kernel.pruned.mask.assign(np.not_equal(kernel.variable, 0))  # what was pruned before stays so
 
     def run(self, directory: Path, report: Any) -> list[_Point]:
         engine = self.training.engine

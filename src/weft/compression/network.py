@@ -39,6 +39,7 @@ class Network:
         from weft.space.architecture import FloatNumbers
         from weft.space.model import build, import_weights
 
+        architecture = architecture.whole()  # the recipe says what it prunes
         plain = architecture.with_numbers(FloatNumbers())
 
         def make(seed: int) -> keras.Model:

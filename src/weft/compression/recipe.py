@@ -12,13 +12,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from weft.atomic import write_text
-from weft.compression import budget, fit_recipe, fixed, hgq, imp
+from weft.compression import single, steps
 from weft.compression.finalize import assign, finalize
 from weft.compression.network import Network
 from weft.compression.outcome import choose
 from weft.compression.training import Material
 from weft.config import CompressConfig
-from weft.config.stages import RecipeConfig
 from weft.errors import ConfigError
 from weft.space.model import build
 from weft.train.metrics import check_metric
@@ -29,8 +28,6 @@ if TYPE_CHECKING:
 
     from weft.space.architecture import Architecture
     from weft.space.model import Weights
-
-RECIPES = {"hgq": hgq.run, "fixed": fixed.run, "imp": imp.run, "fitcompress": fit_recipe.run, "budget": budget.run}
 
 
 @dataclass(frozen=True)
@@ -51,6 +48,7 @@ def compress(
     weights: Weights,
     directory: Path,
     progress: Progress = no_progress,
+    part: int | None = None,
 ) -> list[Compressed]:
     """Compress one network by the configured recipe and return the designs that cover its front best.
 
@@ -65,10 +63,17 @@ def compress(
         weights: What the search trained, by `space.model.export_weights` and `compress.finalize.variables_of`.
         directory: Belongs to this call.
         progress: Called after each epoch or round.
+        part: Train this part alone, see `weft.compression.single`, and return nothing.
 
     Raises:
         ConfigError: `recipe: none` on a float network.
     """
+    if config.recipe == "several":
+        return [
+            replace(one, name=f"{name}-{one.name}")
+            for name, recipe in config.recipes.items()
+            for one in compress(architecture, material, recipe, seed, weights, directory / name, progress)
+        ]
     rows = np.concatenate([split.x for split in material.splits])
     if config.recipe == "none":
         if architecture.numbers.mode == "float":
@@ -80,15 +85,30 @@ def compress(
         assign(model, weights)
         return [Compressed("search", architecture, {}, finalize(model, rows))]
     network = Network.of_architecture(architecture, weights if config.warm_start else None)
-    if isinstance(config, RecipeConfig):
-        network = network.prepared(config)
-        if config.distil is not None and config.distil.teacher is None:
-            trained = Network.of_architecture(architecture, weights)
-            material = replace(material, teacher=lambda: trained.make(seed))
-    outcome = RECIPES[config.recipe](network, material, config, seed, directory, progress)
+    trained = Network.of_architecture(architecture, weights)
+    return compress_network(network, replace(material, teacher=lambda: trained.make(seed)), config, seed, directory,
+                            progress, part)  # fmt: skip
+
+
+def compress_network(
+    network: Network,
+    material: Material,
+    config: CompressConfig,
+    seed: int,
+    directory: Path,
+    progress: Progress = no_progress,
+    part: int | None = None,
+) -> list[Compressed]:
+    """Compress any network by a recipe other than `none` and `several`, as `compress` does an architecture."""
+    if config.recipe == "steps":
+        outcome = steps.run(network, material, config, seed, directory, progress)
+    else:
+        _, outcome = single.run_single(network, material, config, seed, directory, progress, part)
+        if part is not None:
+            return []
     write_text(directory / "trail.csv", table(outcome.trail))
-    metric = check_metric(config.metric, material.task)
-    chosen = choose(outcome, metric, config.keep)
+    chosen = choose(outcome, check_metric(config.metric, material.task), config.keep)
+    rows = np.concatenate([split.x for split in material.splits])
     return [Compressed(c.name, c.architecture, dict(c.log), finalize(c.model(), rows)) for c in chosen]
 
 

@@ -18,6 +18,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from weft.atomic import write_arrays
+from weft.compression.price import Price
+from weft.config import HgqCompression
 from weft.config.stages import StagesConfig
 from weft.errors import ConfigError, RunError
 from weft.quantize.kernels import Kernel, pruned_kernels
@@ -50,9 +52,9 @@ class Stages:
     """Moves one model through the stages of its compression.
 
     Args:
-        model: A built model; layers without a pruning method are left alone.
+        model: A built model, or a `torch.nn.Module` made of one; layers without a pruning method are left alone.
         config: Length of the stages and what happens between them.
-        optimizer: If given, rewinding takes its state back, too.
+        optimizer: If given, of Keras or of PyTorch, rewinding takes its state back, too.
         rows: Rows of the training data, (n, ...), for what the recipe finds out without training.
 
     Raises:
@@ -62,15 +64,20 @@ class Stages:
 
     def __init__(
         self,
-        model: keras.Model,
+        model: Any,
         config: StagesConfig,
-        optimizer: keras.optimizers.Optimizer | None = None,
+        optimizer: Any = None,
         *,
         rows: Any = None,
     ) -> None:
         from weft.quantize.observe import observe
         from weft.quantize.switch import switches
+        from weft.torch_loop import keras_model
+        from weft.torch_loop.optimizer import Moments, is_torch
 
+        self.trained, model = model, keras_model(model)
+        self._moments = Moments(optimizer, config.weight_decay is not None) if is_torch(optimizer) else None
+        optimizer = None if self._moments else optimizer
         self.model, self.config, self.optimizer, self.rows = model, config, optimizer, rows
         self.kernels: list[Kernel] = pruned_kernels(model)
         if config.prune is not None and not self.kernels:
@@ -101,6 +108,9 @@ class Stages:
         observe(model)
         self._saved: dict[str, np.ndarray] = {}
         self._widths: dict[str, np.ndarray] = {}
+        self._saved_moments: dict[str, Any] = {}
+        self.price = Price(model, config, rows) if isinstance(config, HgqCompression) else None
+        self.begun = 0
 
     def position(self, epoch: int) -> Position:
         """Return where the epoch with this number, counted from 0 over all stages, lies."""
@@ -121,6 +131,7 @@ class Stages:
     def begin_epoch(self, epoch: int) -> Position:
         """Do what is due before an epoch, and return where it lies."""
         position = self.position(epoch)
+        self.begun = epoch + 1
         if epoch == 0 and self.config.float_epochs:
             self._begin_in_float()
         if position.epoch == 0:
@@ -172,6 +183,8 @@ class Stages:
             return
         for name, variable in self._of_quantizers().items():
             variable.assign(self._widths[name])
+            if self._moments:
+                self._moments.forget([variable.value])
         turn(self.model, on=True)
         find_ranges(self.model, self.rows)
 
@@ -232,10 +245,13 @@ class Stages:
     def _save(self) -> None:
         if self.config.rewind != "never":
             self._saved = {path: _numpy(variable) for path, variable in self._rewound().items()}
+            self._saved_moments = self._moments.saved() if self._moments else {}
 
     def _rewind(self) -> None:
         for path, variable in self._rewound().items():
             variable.assign(self._saved[path])
+        if self._moments:
+            self._moments.restore(self._saved_moments)
 
     def _rewound(self) -> dict[str, keras.Variable]:
         """Return what a rewind takes back: everything but the methods' own variables."""
@@ -252,8 +268,32 @@ class Stages:
         self._widths = {name: value for name, value in memory.items() if name.startswith("width.")}
         self._saved = {name: value for name, value in memory.items() if name not in self._widths}
 
+    def state_dict(self) -> dict[str, Any]:
+        """Return what a checkpoint needs besides the `state_dict` of module and optimizer, in `validate_epoch`."""
+        import torch
+
+        price = self.price.state() if self.price else {}
+        memory = {name: torch.from_numpy(np.array(array)) for name, array in self.memory().items()}
+        return {"epochs": self.begun, "memory": memory, "optimizer": self._saved_moments, "price": price}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Take back what `state_dict` returned; `run` goes on with the epoch after it."""
+        self.begun, self._saved_moments = state["epochs"], state["optimizer"]
+        self.remember({name: tensor.cpu().numpy() for name, tensor in state["memory"].items()})
+        if self.price:
+            self.price.restore(state["price"])
+
     def save(self, path: Path, epoch: int, extra: Mapping[str, Any] | None = None) -> None:
-        """Write the complete state, optimizer included, after `epoch` epochs; `extra` is JSON."""
+        """Write the complete state, optimizer included, after `epoch` epochs; `extra` is JSON.
+
+        Raises:
+            ConfigError: The optimizer is one of PyTorch, whose checkpoints are written by its own means.
+        """
+        if self._moments:
+            raise ConfigError(
+                "Stages.save does not write the state of a PyTorch optimizer; write torch.save({'model': "
+                "model.state_dict(), 'optimizer': optimizer.state_dict(), 'stages': stages.state_dict()}, path)"
+            )
         arrays = {f"variable.{i}": _numpy(v) for i, v in enumerate(self._variables())}
         arrays |= {f"memory.{name}": array for name, array in self.memory().items()}
         text = json.dumps({"epoch": epoch, "extra": dict(extra or {})})
@@ -297,22 +337,34 @@ class Stages:
         train_epoch: Callable[..., Any],
         validate_epoch: Callable[..., Any] | None = None,
         *,
-        start: int = 0,
+        start: int | None = None,
         **arguments: Any,
     ) -> None:
-        """Drive a user's functions through all stages.
+        """Drive a user's functions through all stages; β, the price of bits, follows the recipe.
 
         Args:
-            train_epoch: Called as `train_epoch(model, position=..., **arguments)`; trains one epoch.
-            validate_epoch: Called in the same way after each epoch.
-            start: Epochs that a loaded checkpoint has behind it.
+            train_epoch: Called as `train_epoch(model, position=..., **arguments)`, with what `Stages` was given; trains
+                one epoch. A module of PyTorch is in `train` mode.
+            validate_epoch: Called in the same way after each epoch. A module of PyTorch is in `eval` mode.
+            start: Epochs that a loaded checkpoint has behind it; by default those that this object has seen begin.
             arguments: Go to the functions as they are.
         """
-        for epoch in range(start, self.config.total_epochs):
+        model = self.trained
+        turns = model is not self.model  # a module of PyTorch has a mode
+        for epoch in range(self.begun if start is None else start, self.config.total_epochs):
             position = self.begin_epoch(epoch)
-            train_epoch(self.model, position=position, **arguments)
-            if validate_epoch is not None:
-                validate_epoch(self.model, position=position, **arguments)
+            if self.price:
+                self.price.begin(epoch)
+            if turns:
+                model.train()
+            train_epoch(model, position=position, **arguments)
+            if self.price:
+                self.price.end()
+            if validate_epoch is None:
+                continue
+            if turns:
+                model.eval()
+            validate_epoch(model, position=position, **arguments)
         self.finish()
 
 

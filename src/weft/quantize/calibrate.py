@@ -103,7 +103,7 @@ def _tracer(model: keras.Model) -> Callable[[list[Any]], None]:
     trainable = [jnp.asarray(np.array(v.value)) for v in model.trainable_variables]
 
     @jax.jit
-    def step(state: list[Any], rows: Any) -> list[Any]:
+    def step(trainable: list[Any], state: list[Any], rows: Any) -> list[Any]:  # constants would make each a new program
         return model.stateless_call(trainable, state, rows, training=tracing)[1]
 
     def whole(rows: np.ndarray) -> Any:
@@ -113,7 +113,7 @@ def _tracer(model: keras.Model) -> Callable[[list[Any]], None]:
     def trace(batches: list[Any]) -> None:
         state = [jnp.asarray(np.array(v.value)) for v in model.non_trainable_variables]
         for rows in batches:
-            state = step(state, keras.tree.map_structure(whole, rows))
+            state = step(trainable, state, keras.tree.map_structure(whole, rows))
         for variable, value in zip(model.non_trainable_variables, state, strict=True):
             variable.assign(np.asarray(value))
 

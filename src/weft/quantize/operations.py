@@ -68,7 +68,7 @@ _KINDS: dict[Kind, set[str]] = {
     },
     "linear": {
         *("Dense", "EinsumDense", "EinsumDenseBatchnorm", "BatchNormDense", "BatchNormalization"),
-        *("MultiHeadAttention", "SimpleRNN", "GRU"),
+        *("MultiHeadAttention", "SimpleRNN", "GRU", "LayerNormalization"),
         *_each("Conv", "DepthwiseConv", "SeparableConv"),
         *(f"{name}Batchnorm" for name in _each("Conv")),
     },

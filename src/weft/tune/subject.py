@@ -239,15 +239,18 @@ def _compress_model(model: Any, material: Material, config: Any, seed: int, dire
     """Compress a Keras model as `weft.compression.recipe.compress` does an architecture."""
     import keras
 
-    from weft.compression.finalize import finalize
     from weft.compression.network import Network
-    from weft.compression.outcome import choose
-    from weft.compression.recipe import RECIPES, Compressed, table
-    from weft.train.metrics import check_metric
-    from weft.types import no_progress
+    from weft.compression.recipe import compress_network
 
     if config.recipe == "none":
         raise ConfigError("compress.recipe is 'none', which leaves a Keras model in float; choose another recipe")
+    if config.recipe == "several":
+        named = config.recipes.items()
+        return [
+            replace(one, name=f"{name}-{one.name}")
+            for name, recipe in named
+            for one in _compress_model(model, material, recipe, seed, directory / name)
+        ]
     network = Network.of_model(model)
     if not config.warm_start:
 
@@ -256,8 +259,4 @@ def _compress_model(model: Any, material: Material, config: Any, seed: int, dire
             return keras.models.clone_model(model)
 
         network = replace(network, make=anew)
-    outcome = RECIPES[config.recipe](network, material, config, seed, directory, no_progress)
-    atomic.write_text(directory / "trail.csv", table(outcome.trail))
-    rows = np.concatenate([split.x for split in material.splits])
-    chosen = choose(outcome, check_metric(config.metric, material.task), config.keep)
-    return [Compressed(one.name, one.architecture, dict(one.log), finalize(one.model(), rows)) for one in chosen]
+    return compress_network(network, material, config, seed, directory)

@@ -11,7 +11,6 @@ _REMEDIES = {
     "Bidirectional": "write two layers, one with go_backwards=True, and join them with Concatenate",
     "RNN": "use GRU or SimpleRNN",
     "TimeDistributed": "use the layer itself: Dense works on the last axis",
-    "LayerNormalization": "use BatchNormalization, whose scale is fixed once training is over",
     "GroupNormalization": "use BatchNormalization, whose scale is fixed once training is over",
     "RMSNormalization": "use BatchNormalization, whose scale is fixed once training is over",
     "UnitNormalization": "normalise the data before the model",
