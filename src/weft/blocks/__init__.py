@@ -11,13 +11,27 @@ import importlib
 import operator
 import pkgutil
 from collections.abc import Mapping
-from importlib.metadata import entry_points
 from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import BaseModel, BeforeValidator, Discriminator, Field, Tag, model_validator
 
-from weft.blocks._base import RANKS, Activation, Block, Chooser, Genes, Normalization, PerLayer, Shape, allows
+from weft.blocks._base import (
+    RANKS,
+    Activation,
+    Block,
+    Chooser,
+    Count,
+    Genes,
+    GenesType,
+    NonNegative,
+    Normalization,
+    PerLayer,
+    Shape,
+    allows,
+)
 from weft.blocks.mlp import MlpBlock, MlpGenes
+from weft.errors import ConfigError
+from weft.plugins import offered, owner, usable
 from weft.section import Section, refuse, with_default_tag
 
 __all__ = [
@@ -28,9 +42,12 @@ __all__ = [
     "AnyGenes",
     "Block",
     "Chooser",
+    "Count",
     "Genes",
+    "GenesType",
     "MlpBlock",
     "MlpGenes",
+    "NonNegative",
     "Normalization",
     "OneOf",
     "PerLayer",
@@ -46,8 +63,18 @@ def _blocks() -> dict[str, type[Block]]:
     names = [info.name for info in pkgutil.iter_modules(__path__) if not info.name.startswith("_")]
     modules = [importlib.import_module(f"{__name__}.{name}") for name in names]
     found = [item for module in modules for item in vars(module).values() if _is_block(item)]
-    found += [point.load() for point in entry_points(group="weft.blocks")]
-    return {item.model_fields["type"].default: item for item in found}
+    own: dict[str, type[Block]] = {item.model_fields["type"].default: item for item in found}
+    return own | {name: _checked(name, item) for name, item in usable("weft.blocks", own).items()}
+
+
+def _checked(name: str, item: Any) -> type[Block]:
+    if not _is_block(item) or item.model_fields["type"].default != name:
+        whose = owner(offered("weft.blocks")[name])
+        raise ConfigError(
+            f"block '{name}' of {whose} must be a subclass of weft.blocks.Block with its genes, whose field 'type' has "
+            f"the default '{name}'; got {item!r}"
+        )
+    return item
 
 
 def _is_block(item: Any) -> bool:

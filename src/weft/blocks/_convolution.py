@@ -47,26 +47,20 @@ class ConvolutionGenes(HiddenGenes):
 
     def build(self, x: Any, prefix: str) -> Any:
         """Add the layers; `x` is (n, length, features) or (n, height, width, channels), and so is the result."""
-        import keras
+        from weft.blocks._layers import dropout, pooled
 
-        from weft.blocks._layers import dropout
-
-        pooling = keras.layers.MaxPooling1D if len(x.shape) == 3 else keras.layers.MaxPooling2D
         for i, pool in enumerate(self.pool):
             x = self.convolve(x, i, f"{prefix}_conv{i}")
-            x = pooling(pool, name=f"{prefix}_pool{i}")(x) if pool > 1 else x
+            x = pooled(x, pool, f"{prefix}_pool{i}")
             x = dropout(x, self.dropout, f"{prefix}_dropout{i}")
         return x
 
     def convolve(self, x: Any, i: int, name: str) -> Any:
         """Add layer `i`."""
-        import keras
+        from weft.blocks._layers import convolution
 
-        from weft.blocks._layers import layer
-
-        kind = keras.layers.Conv1D if len(x.shape) == 3 else keras.layers.Conv2D
-        options = {"filters": self.filters[i], "kernel_size": self.kernel[i], "strides": self.stride[i]}
-        return layer(x, kind, {**options, "padding": "same"}, self.activation, self.normalization, name)
+        shape = self.filters[i], self.kernel[i], self.stride[i]
+        return convolution(x, *shape, self.activation, self.normalization, name)
 
     @property
     def text(self) -> str:

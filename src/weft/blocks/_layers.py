@@ -39,6 +39,23 @@ def activated(x: Any, activation: str, name: str) -> Any:
     return x if activation == "none" else keras.layers.Activation(activation, name=name)(x)
 
 
+def convolution(x: Any, filters: int, kernel: int, stride: int, activation: str, normalization: str, name: str) -> Any:
+    """Add a padded convolution along a sequence or over an image, with normalisation and activation."""
+    import keras
+
+    kind = keras.layers.Conv1D if len(x.shape) == 3 else keras.layers.Conv2D
+    options = {"filters": filters, "kernel_size": kernel, "strides": stride, "padding": "same"}
+    return layer(x, kind, options, activation, normalization, name)
+
+
+def pooled(x: Any, side: int, name: str) -> Any:
+    """Add the maximum over windows of a sequence or an image; 1 for none."""
+    import keras
+
+    pooling = keras.layers.MaxPooling1D if len(x.shape) == 3 else keras.layers.MaxPooling2D
+    return pooling(side, name=name)(x) if side > 1 else x
+
+
 def hidden(x: Any, units: tuple[int, ...], genes: HiddenGenes, prefix: str) -> Any:
     """Add dense layers one behind the other, as the genes of a block say."""
     for i, width in enumerate(units):

@@ -31,16 +31,10 @@ class ConvAttentionGenes(HiddenGenes):
 
     def build(self, x: Any, prefix: str) -> Any:
         """Add the layers; `x` is (n, length, features) or (n, height, width, channels), and so is the result."""
-        import keras
+        from weft.blocks._layers import attention, convolution, dropout, pooled, reshape
 
-        from weft.blocks._layers import attention, dropout, layer, reshape
-
-        flat = len(x.shape) == 3
-        kind = keras.layers.Conv1D if flat else keras.layers.Conv2D
-        pooling = keras.layers.MaxPooling1D if flat else keras.layers.MaxPooling2D
-        options = {"filters": self.filters, "kernel_size": self.kernel, "padding": "same"}
-        x = layer(x, kind, options, self.activation, self.normalization, f"{prefix}_conv")
-        x = pooling(self.pool, name=f"{prefix}_pool")(x) if self.pool > 1 else x
+        x = convolution(x, self.filters, self.kernel, 1, self.activation, self.normalization, f"{prefix}_conv")
+        x = pooled(x, self.pool, f"{prefix}_pool")
         shape = tuple(x.shape[1:])
         x = reshape(x, (prod(shape[:-1]), self.filters), f"{prefix}_places")
         x = attention(x, 1, self.hidden, x, f"{prefix}_attention")
