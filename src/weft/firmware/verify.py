@@ -41,7 +41,7 @@ class Level(Protocol):
     name: str
 
     def run(self, x: np.ndarray) -> np.ndarray:
-        """Return the outputs for inputs (n, *input_shape) float32: (n, n_out), exact in float64."""
+        """Return the outputs for inputs `(n, *input_shape)` float32: (n, n_out), exact in float64."""
         ...
 
 

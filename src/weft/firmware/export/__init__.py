@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from weft.firmware.export.bundle import TARGETS, export
+from weft.firmware.export.bundle import TARGETS, export, targets
 
-__all__ = ["TARGETS", "export"]
+__all__ = ["TARGETS", "export", "targets"]

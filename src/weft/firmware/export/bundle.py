@@ -22,6 +22,8 @@ from weft.firmware.export import cmssw, cocotb, pynq
 from weft.firmware.export.testbench import testbench
 from weft.firmware.export.types import readme, types
 from weft.firmware.rtl import DESCRIPTION, Project, port_words
+from weft.plugins import load, offered
+from weft.section import did_you_mean
 
 MANIFEST = "MANIFEST.sha256"
 
@@ -32,7 +34,16 @@ _MORE: dict[str, Callable[[Project, AdderGraph, Path, str, str], None]] = {
     "cocotb": cocotb.write,
 }
 TARGETS = tuple(_MORE)
-"""What a bundle can be made for; every one holds what `ip` does."""
+"""What a bundle can be made for; every one holds what `ip` does. Packages add to them: see `targets`."""
+
+
+def targets() -> tuple[str, ...]:
+    """Return what a bundle can be made for: `TARGETS`, and what packages offer under the entry point `weft.firmware`.
+
+    Such a target is a function `(project, graph, directory, name, version)` that adds its files to the bundle.
+    """
+    return (*TARGETS, *(name for name in offered("weft.firmware") if name not in _MORE))
+
 
 _NOTICE = """\
 This bundle was written by weft from a trained network.
@@ -64,7 +75,7 @@ def export(
         graph: Its adder graph, the source of the golden outputs.
         x: Inputs for the golden vectors, (n, *input_shape), n >= 1.
         directory: Where the bundle goes.
-        target: One of `TARGETS`.
+        target: One of `targets()`.
         name: Name of the model in a framework, a C++ identifier.
         version: Appended to its namespace, so that several versions can be loaded at once.
 
@@ -76,8 +87,9 @@ def export(
         ShapeError: x has another shape, or there is no row.
         RunError: `directory` holds files that no bundle put there.
     """
-    if target not in _MORE:
-        raise ConfigError(f"--target takes {', '.join(TARGETS)}; got '{target}'")
+    if target not in targets():
+        raise ConfigError(f"--target takes {', '.join(targets())}; got '{target}'{did_you_mean(target, targets())}")
+    add = _MORE[target] if target in _MORE else load("weft.firmware", target)
     if not f"{name}_{version}".isidentifier() or not f"{name}_{version}".isascii():
         raise ConfigError(f"name and version make the namespace '{name}_{version}', which is no identifier of C++")
     x = np.asarray(x)
@@ -94,7 +106,7 @@ def export(
         atomic.write_text(scratch / "testbench" / "tb.v", testbench(project, len(x)))
         atomic.write_json(scratch / "types.json", types(project))
         _licences(scratch)
-        _MORE[target](project, graph, scratch, name, version)
+        add(project, graph, scratch, name, version)
         atomic.write_text(scratch / "README.md", readme(project, target, len(x)))
         atomic.write_text(scratch / MANIFEST, manifest(scratch))
         scratch.chmod(0o755)
