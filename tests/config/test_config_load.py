@@ -105,8 +105,9 @@ def test_all_problems_are_reported_at_once_in_the_order_of_the_file_with_overrid
         # variants
         (
             "compress: {recipe: fixd}",
-            "compress.recipe: must be one of none, hgq, fixed, imp, fitcompress, budget, ap, autosparse, cs, dst, fit, "
-            "hgq-dst, lottery, mdmm, pdp, pdp-nm, ptq, qat, wanda, wanda-ptq; got 'fixd'; did you mean 'fixed'?",
+            "compress.recipe: must be one of none, hgq, fixed, imp, fitcompress, budget, steps, several, ap, "
+            "autosparse, cs, dst, fit, hgq-dst, lottery, mdmm, pdp, pdp-nm, ptq, qat, wanda, wanda-ptq; got 'fixd'; "
+            "did you mean 'fixed'?",
         ),
         (
             "search: {schedule: cosin}",

@@ -13,7 +13,9 @@ from weft.config.compress import (
     ImpCompression,
     NoCompression,
     Precision,
+    SeveralCompression,
     SizeTarget,
+    StepsCompression,
 )
 from weft.config.constraint import Constraint, parse_constraints
 from weft.config.cost import CostConfig
@@ -94,10 +96,12 @@ __all__ = [
     "SearchConfig",
     "Section",
     "SelectConfig",
+    "SeveralCompression",
     "SizeTarget",
     "SolverConfig",
     "SpaceConfig",
     "StagesConfig",
+    "StepsCompression",
     "TargetConfig",
     "TrackingConfig",
     "TrainingConfig",

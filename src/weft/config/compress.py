@@ -10,11 +10,11 @@ from pydantic import BeforeValidator, Field, Tag, model_validator
 
 from weft.config.document import parse
 from weft.config.fitcompress import FitCompressConfig
-from weft.config.numbers import IntegerBits
-from weft.config.space import Bits, Granularity, Positive, StartBits
-from weft.config.stages import RecipeConfig, StagesConfig
+from weft.config.numbers import Granularity, IntegerBits
+from weft.config.space import Bits, Positive, StartBits
+from weft.config.stages import PruneConfig, RecipeConfig, StagesConfig
 from weft.config.training import CosineSchedule, Loss, Metric, Schedule
-from weft.section import Section, by_shape, did_you_mean, refuse, with_default_tag
+from weft.section import Found, KeyPath, Section, by_shape, did_you_mean, refuse, with_default_tag
 
 
 class NoCompression(Section):
@@ -219,6 +219,9 @@ class BudgetCompression(Section):
     metric: Metric = Field(default="auto", description="Validation metric to be best in; auto decides by the task.")
     keep: int = Field(default=1, ge=1, description="Designs kept of each design that was picked.")
     warm_start: bool = Field(default=True, description="Whether training goes on from the weights of the search.")
+    prune: PruneConfig | None = Field(
+        default=None, description="How weights are removed besides; null: only those whose widths come down to 0."
+    )
 
     @model_validator(mode="after")
     def _one_budget(self) -> BudgetCompression:
@@ -228,14 +231,9 @@ class BudgetCompression(Section):
         return self
 
 
-_Compression = Annotated[
-    NoCompression | HgqCompression | FixedCompression | ImpCompression | FitCompression | BudgetCompression,
-    Field(discriminator="recipe"),
-]
-
 RECIPES = Path(__file__).parent / "recipes"
 
-BASE_RECIPES = ("none", "hgq", "fixed", "imp", "fitcompress", "budget")
+BASE_RECIPES = ("none", "hgq", "fixed", "imp", "fitcompress", "budget", "steps", "several")
 
 
 def expand(value: Any) -> Any:
@@ -263,8 +261,89 @@ def _read(value: Any) -> Any:
     return expand(with_default_tag("recipe", "hgq")(value))
 
 
+_Training = HgqCompression | FixedCompression | ImpCompression | FitCompression | BudgetCompression
+
+Step = Annotated[
+    Annotated[_Training, Field(discriminator="recipe")],
+    BeforeValidator(_read, json_schema_input_type=_Training | Literal[(*BASE_RECIPES[1:-2], *recipes())]),
+]
+"""A recipe that trains."""
+
+
+class StepsCompression(Section):
+    """One recipe after the other, each from the designs that the one before kept."""
+
+    recipe: Literal["steps"] = Field(default="steps", description="The recipe.")
+    steps: list[Step] = Field(
+        min_length=2, description="Recipes in order. What one has pruned stays pruned in those without a method."
+    )
+
+    @model_validator(mode="after")
+    def _each_goes_on(self) -> StepsCompression:
+        found: Found = []
+        for number, step in enumerate(self.steps[1:], start=1):
+            if not step.warm_start:
+                message = "must be true: a step goes on from the weights of the one before"
+                found.append((("steps", number, "warm_start"), message))
+            pretrains = isinstance(step, StagesConfig) and step.prune is None and step.pretrain_epochs > 0
+            if pretrains and not isinstance(step, FitCompression):
+                message = "must be 0 here: weights that were pruned would grow again; use epochs"
+                found.append((("steps", number, "pretrain_epochs"), message))
+        refuse(found)
+        return self
+
+    @property
+    def metric(self) -> Metric:
+        """The validation metric that the last step chooses by."""
+        return self.steps[-1].metric
+
+    @property
+    def keep(self) -> int:
+        """How many designs the last step keeps."""
+        return self.steps[-1].keep
+
+    @property
+    def warm_start(self) -> bool:
+        """Whether the first step goes on from the weights of the search."""
+        return self.steps[0].warm_start
+
+
+_Tried = _Training | StepsCompression
+
+Tried = Annotated[
+    Annotated[_Tried, Field(discriminator="recipe")],
+    BeforeValidator(_read, json_schema_input_type=_Tried | Literal[(*BASE_RECIPES[1:-2], *recipes())]),
+]
+
+
+class SeveralCompression(Section):
+    """Several recipes, each on every design that was picked, side by side."""
+
+    recipe: Literal["several"] = Field(default="several", description="The recipe.")
+    recipes: dict[Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_]*$")], Tried] = Field(
+        min_length=1, description="Recipes by a name of your own, which the names of their designs begin with."
+    )
+
+    @property
+    def warm_start(self) -> bool:
+        """Whether any of them goes on from the weights of the search; each has its own say."""
+        return True
+
+
+_Compression = Annotated[NoCompression | _Tried | SeveralCompression, Field(discriminator="recipe")]
+
 CompressConfig = Annotated[
     _Compression,
-    BeforeValidator(_read, json_schema_input_type=_Compression | Literal[(*BASE_RECIPES, *recipes())]),
+    BeforeValidator(_read, json_schema_input_type=_Compression | Literal[(*BASE_RECIPES[:-2], *recipes())]),
 ]
 """What happens to a picked design, told apart by `recipe`; the bare word stands for the recipe with its defaults."""
+
+
+def recipes_of(config: Any, path: KeyPath = ("compress",)) -> list[tuple[KeyPath, Any]]:
+    """Return the recipes of a section one by one, with their places."""
+    if isinstance(config, SeveralCompression):
+        named = config.recipes.items()
+        return [found for name, one in named for found in recipes_of(one, (*path, "recipes", name))]
+    if isinstance(config, StepsCompression):
+        return [((*path, "steps", number), step) for number, step in enumerate(config.steps)]
+    return [(path, config)]

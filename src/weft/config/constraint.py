@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import math
 import re
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
 
-from pydantic import AfterValidator, BeforeValidator, Field, Tag, WithJsonSchema
+from pydantic import AfterValidator, BeforeValidator, Field, Tag, ValidationInfo, WithJsonSchema
 
 from weft.config.parts import find_part
 from weft.errors import ConfigError
@@ -104,13 +104,17 @@ def parse_constraints(constraints: dict[str, str]) -> dict[str, Constraint]:
     return {name: Constraint.parse(text) for name, text in constraints.items()}
 
 
-def _known_objective(name: str) -> str:
+USER_CODE = "user_code"
+"""The key of the validation context that says whether functions of the user's own are imported, to be checked."""
+
+
+def _known_objective(name: str, info: ValidationInfo) -> str:
     if name not in OBJECTIVES:
         hint = did_you_mean(name, OBJECTIVES) or (
             f"; the objectives are {', '.join(OBJECTIVES)}, and functions of your own, as my_module:my_cost"
         )
         raise ValueError(f"unknown objective '{name}'{hint}")
-    if is_function(name):
+    if is_function(name) and cast("dict[str, Any]", info.context or {}).get(USER_CODE):
         load_function(name)
     return name
 
@@ -148,8 +152,8 @@ class FunctionObjective(Section):
     unit: str = Field(default="", pattern=r"^[^\[\]]*$", description="The unit of what it returns.")
 
 
-def _text_of(value: FunctionObjective) -> str:
-    return _known_objective(function_text(value.function, value.direction, value.unit))
+def _text_of(value: FunctionObjective, info: ValidationInfo) -> str:
+    return _known_objective(function_text(value.function, value.direction, value.unit), info)
 
 
 _NAMES = {"anyOf": [{"type": "string", "enum": list(OBJECTIVES)}, {"type": "string", "pattern": r"^[A-Za-z_][\w.]*:"}]}

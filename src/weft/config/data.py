@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, Tag, model_validator
 
+from weft.plugins import offered
 from weft.section import Found, Section, by_shape, did_you_mean, refuse
 from weft.types import Task
 
@@ -108,6 +109,13 @@ class DataConfig(Section):
     test_fraction: float = Field(
         default=0.2, gt=0, lt=1, description="Share of all rows for the test, where the data give no such split."
     )
+    classes: Literal["numbered", "values"] = Field(
+        default="numbered",
+        description="Whole-number labels: they number the classes from 0, or each different value is a class.",
+    )
+    missing: Literal["refuse", "drop"] = Field(
+        default="refuse", description="What becomes of rows with an empty cell, NaN or infinity: an error, or left out."
+    )
     scale: Literal["standard", "minmax", "none"] = Field(
         default="standard", description="Scaling of each feature, fitted on the training rows."
     )
@@ -145,9 +153,16 @@ class DataConfig(Section):
         given = [key for key in ("name", "files", "openml") if getattr(self, key) is not None]
         if len(given) != 1:
             return [((), f"needs exactly one of name, files and openml; got {' and '.join(given) or 'none of them'}")]
-        if self.name is None or self.name in NAMED or re.fullmatch(r"openml:[1-9]\d*", self.name):
+        if (
+            self.name is None
+            or self.name in NAMED
+            or self.name in offered("weft.data")
+            or re.fullmatch(r"openml:[1-9]\d*", self.name)
+        ):
             return []
-        known = f" (known: {', '.join(NAMED)}, openml:<number>; your own data go under 'files')"
+        known = (
+            f" (known: {', '.join((*NAMED, *offered('weft.data')))}, openml:<number>; your own data go under 'files')"
+        )
         return [(("name",), f"unknown data set '{self.name}'{did_you_mean(self.name, NAMED)}{known}")]
 
     def _option_problems(self) -> Found:
@@ -160,6 +175,11 @@ class DataConfig(Section):
         for key in ("label", "sample_weight"):
             if getattr(self, key) is not None and source in NAMED:
                 found.append(((key,), f"is fixed in the data set {source}; it belongs to files and openml; remove it"))
+        for key, usual in (("classes", "numbered"), ("missing", "refuse")):
+            if getattr(self, key) != usual and source in NAMED:
+                found.append(
+                    ((key,), f"says nothing about {source}, which is complete; it belongs to files; remove it")
+                )
         task = NAMED.get(source)
         if task is not None and self.task not in ("auto", task):
             found.append((("task",), f"{source} is a {task} task; got {self.task}; remove it or write {task}"))

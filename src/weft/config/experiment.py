@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, Field, model_validator
 
 from weft.blocks import BLOCKS, options
-from weft.config.compress import CompressConfig, HgqCompression
+from weft.config.compress import CompressConfig, HgqCompression, recipes_of
 from weft.config.constraint import parse_constraints
 from weft.config.cost import CostConfig
 from weft.config.data import DataConfig
@@ -23,10 +23,8 @@ from weft.config.tracking import TrackingConfig
 from weft.config.training import LOSSES_OF_TASK, METRICS_OF_TASK, TrainingConfig
 from weft.config.tune import Combinations, TuneConfig, Values, impossible
 from weft.errors import ConfigError
-from weft.objectives import METRICS
+from weft.objectives import METRICS, SHARES
 from weft.section import Found, KeyPath, Section, refuse
-
-_RESOURCES = {"lut_fraction": "lut", "ff_fraction": "ff", "dsp_fraction": "dsp", "bram_fraction": "bram_18k"}
 
 VERSION = 1
 """The version of the experiment file that this weft writes."""
@@ -74,6 +72,7 @@ class Experiment(Section):
                 *self._product_problems(),
                 *self._width_problems(),
                 *self._halving_problems(),
+                *self._pruning_problems(),
             ]
         )
         if self.tune is not None:
@@ -109,13 +108,12 @@ class Experiment(Section):
             uses += ((("tune", "objectives", i), name) for i, name in enumerate(self.tune.objectives))
             uses += ((("tune", "constraints", name), name) for name in self.tune.constraints)
         found: Found = []
-        for section in ("search", "compress"):
-            training = getattr(self, section)
+        for section, training in [(("search",), self.search), *recipes_of(self.compress)]:
             if isinstance(training, TrainingConfig):
-                uses.append(((section, "metric"), training.metric))
+                uses.append(((*section, "metric"), training.metric))
                 if training.loss not in ("auto", *losses):
                     message = f"'{training.loss}' is no loss of a {task} task; use {' or '.join(losses)}"
-                    found.append(((section, "loss"), message))
+                    found.append(((*section, "loss"), message))
         for path, name in uses:
             if name in METRICS and name not in metrics:
                 found.append((path, f"'{name}' is no metric of a {task} task; use {' or '.join(metrics)}"))
@@ -140,7 +138,7 @@ class Experiment(Section):
                 if other.device == mine.device:
                     continue
                 message = f"is a share of {other.device}, and target.part is {self.target.part}; name that part"
-                resource = _RESOURCES.get(name)
+                resource = SHARES.get(name)
                 if resource is not None:
                     count = constraint.bound * getattr(other, resource)
                     message += f", or write the count: {resource}: '{constraint.op} {count:.0f}'"
@@ -210,6 +208,24 @@ class Experiment(Section):
         halving = self.search.halving
         found = [] if halving is None else halving.problems(self.search.epochs, self.data.folds)
         return [(("search", "halving", *path), message) for path, message in found]
+
+    def _pruning_problems(self) -> Found:
+        """Return which trainings are too short to prune in: one epoch each before, at and after it."""
+        if self.space.pruning is None:
+            return []
+        halving, search = self.search.halving, self.search
+        rungs = (search,) if halving is None else halving.fidelities(search.epochs, self.data.folds)
+        shortest = min(rung.epochs for rung in rungs)
+        found: Found = []
+        if shortest < 3:
+            where = "epochs" if halving is None else "halving"
+            message = f"space.pruning takes trainings of 3 epochs at least, and here are some of {shortest}"
+            found.append((("search", where), f"{message}; raise search.epochs, or leave space.pruning out"))
+        final = search.final
+        if final is not None and final.epochs is not None and final.epochs < 3:
+            message = f"space.pruning takes trainings of 3 epochs at least; got {final.epochs}"
+            found.append((("search", "final", "epochs"), message))
+        return found
 
     def _sampler_problems(self) -> Found:
         sampler, choices = self.search.sampler, dict(choices_below(self.space, ("space",)))

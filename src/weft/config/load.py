@@ -7,17 +7,21 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable
+from functools import reduce
+from operator import getitem
 from pathlib import Path
 from typing import Any, cast
 
-from pydantic import ValidationError
+from pydantic import TypeAdapter, ValidationError
 
+from weft.config.compress import CompressConfig, recipes_of
+from weft.config.constraint import USER_CODE
 from weft.config.data import XY, FilesConfig
 from weft.config.document import Document, DocumentError, parse, write
 from weft.config.experiment import VERSION, Experiment
 from weft.config.explain import explain
 from weft.config.layers import BASE
-from weft.config.migrate import migrate
+from weft.config.migrate import migrate, renamed
 from weft.config.overrides import OverrideError, apply
 from weft.errors import ConfigError
 from weft.section import KeyPath, did_you_mean, got
@@ -52,10 +56,19 @@ def source_text(path_or_preset: str | Path) -> str:
     return _find(path_or_preset)[0]
 
 
-def loads(text: str, source: str = "<text>", overrides: Iterable[str] = (), base: Path | None = None) -> Experiment:
+def loads(
+    text: str,
+    source: str = "<text>",
+    overrides: Iterable[str] = (),
+    base: Path | None = None,
+    *,
+    user_code: bool = True,
+) -> Experiment:
     """Read an experiment from YAML text; `source` names it in messages. Relative paths stay as they are.
 
     Only a file of `compress.layers` is read at once, from the folder `base` or else from the working directory.
+    Functions of the user's own that are objectives are imported to be checked, unless `user_code` is false, as for
+    a run that is only looked at.
 
     Raises:
         ConfigError: the text has problems: one line for each, as `SOURCE:LINE: KEY: MESSAGE`.
@@ -73,7 +86,7 @@ def loads(text: str, source: str = "<text>", overrides: Iterable[str] = (), base
         data, made = apply(cast(dict[str, Any], raw), overrides)
     except OverrideError as error:
         raise ConfigError(str(error)) from error
-    return _check(data, _Reporter(source, document, made), base or Path())
+    return _check(data, _Reporter(source, document, made), base or Path(), user_code)
 
 
 def resolve(experiment: Experiment, base: Path) -> Experiment:
@@ -86,16 +99,19 @@ def resolve(experiment: Experiment, base: Path) -> Experiment:
     def absolute(path: Path) -> Path:
         return (base / os.path.expanduser(path)).absolute()
 
-    distil = getattr(experiment.compress, "distil", None)
-    if distil is not None and distil.teacher is not None:
+    for path, recipe in recipes_of(experiment.compress):
+        distil = getattr(recipe, "distil", None)
+        if distil is None or distil.teacher is None:
+            continue
         teacher = absolute(Path(distil.teacher))
         if not teacher.is_file():
             raise ConfigError(
-                f"compress.distil.teacher: there is no file {teacher}; give a model saved as .keras, or leave it out "
-                "for the float network of the search"
+                f"{'.'.join(map(str, path))}.distil.teacher: there is no file {teacher}; give a model saved as .keras, "
+                "or leave it out for the float network of the search"
             )
-        distil = distil.model_copy(update={"teacher": str(teacher)})
-        compress = experiment.compress.model_copy(update={"distil": distil})
+        written = {"compress": experiment.compress.model_dump(by_alias=True)}
+        reduce(getitem, path, cast(Any, written))["distil"]["teacher"] = str(teacher)
+        compress = TypeAdapter[Any](CompressConfig).validate_python(written["compress"])
         experiment = experiment.model_copy(update={"compress": compress})
     warm = experiment.search.warm_start
     if warm is not None:
@@ -175,17 +191,17 @@ class _Reporter:
         return line, f"{self._source}:{line}: {what}"
 
 
-def _check(data: dict[str, Any], reporter: _Reporter, base: Path) -> Experiment:
+def _check(data: dict[str, Any], reporter: _Reporter, base: Path, user_code: bool) -> Experiment:
     found: list[tuple[KeyPath, str]] = []
     try:
-        data = migrate(data)
+        data = renamed(migrate(data))
     except ConfigError as error:
         if "version" in data:
             raise reporter.error([(("version",), str(error))]) from error
         found.append((("version",), str(error)))
         data = {"version": VERSION, **data}
     try:
-        experiment = Experiment.model_validate(data, context={BASE: base})
+        experiment = Experiment.model_validate(data, context={BASE: base, USER_CODE: user_code})
     except ValidationError as error:
         raise reporter.error([*found, *explain(error, data, Experiment)]) from error
     if found:

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, cast
+from typing import Annotated, Any, Literal, cast
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from weft.blocks import Activation, AnyGenes, Normalization
+from weft.blocks import Activation, AnyGenes, Count, Normalization
 from weft.config.constraint import Constraints, Objective
 from weft.config.data import FilePath
 from weft.config.fidelity import FinalConfig, HalvingConfig
 from weft.config.sampler import SamplerName
-from weft.config.space import Bits, Count
+from weft.config.space import Bits
 from weft.config.training import TrainingConfig
 from weft.config.workers import WorkersConfig
 from weft.objectives import METRICS
@@ -126,6 +126,11 @@ class SearchConfig(TrainingConfig):
     )
     inherit: bool = Field(
         default=False, description="Whether a candidate starts from the weights of the nearest design of the front."
+    )
+
+    vmap: Literal["auto", "always", "never"] = Field(
+        default="auto",
+        description="Whether candidates, folds and seeds of one network train in one program; auto measures it first.",
     )
 
     @model_validator(mode="after")

@@ -6,8 +6,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
 
+from weft.blocks import NonNegative
 from weft.config.constraint import Constraints, ObjectiveName
-from weft.config.space import NonNegative
 from weft.objectives import COSTS, OBJECTIVES
 from weft.section import Found, Section, refuse
 

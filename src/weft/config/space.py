@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from weft.blocks import MlpBlock, Slot
+from weft.blocks import Count, MlpBlock, NonNegative, Slot
 from weft.choice import Categorical, Choice, one_of
-from weft.config.numbers import IntegerBits
+from weft.config.numbers import Granularity, IntegerBits
+from weft.prune import methods
 from weft.section import Section, refuse, with_default_tag
 
-Granularity = Literal["tensor", "channel", "weight"]
 ScheduleName = Literal["constant", "cosine"]
 
-Count = Annotated[int, Field(ge=1)]
 Bits = Annotated[int, Field(ge=1, le=24)]
 StartBits = Annotated[int, Field(ge=1, le=12)]
 Positive = Annotated[float, Field(gt=0)]
-NonNegative = Annotated[float, Field(ge=0)]
 
 
 class OptimizerSpace(Section):
@@ -100,6 +98,22 @@ QuantizationSpace = Annotated[
 """How numbers are represented, told apart by `mode`; the bare word stands for the mode with its defaults."""
 
 
+if TYPE_CHECKING:
+    MethodName = str
+else:
+    MethodName = Literal[("none", *sorted(methods()))]
+
+
+class PruningSpace(Section):
+    """Which weights a trial removes while it trains; the methods have their usual settings."""
+
+    method: Choice[MethodName] = Field(description="The pruning method, or none.")
+    sparsity: Choice[Annotated[float, Field(gt=0, lt=1)]] = Field(
+        default=one_of(0.5),
+        description="Share of the weights that goes, in (0, 1); methods that find their own leave it unread.",
+    )
+
+
 class SpaceConfig(Section):
     """Everything that the search may choose."""
 
@@ -110,3 +124,4 @@ class SpaceConfig(Section):
         default=OptimizerSpace(), description="What the search may choose of the optimiser."
     )
     quantization: QuantizationSpace = Field(default=HgqQuantization(), description="How numbers are represented.")
+    pruning: PruningSpace | None = Field(default=None, description="Which weights trials remove; null: none.")

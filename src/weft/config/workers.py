@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field, Tag, model_validator
 
-from weft.config.space import Count
+from weft.blocks import Count
 from weft.section import Found, Section, by_shape, got, refuse
 
 DASK = "dask://"
@@ -58,6 +58,10 @@ class ClusterConfig(Section):
             found.append((("maximum",), "needs batch jobs that can be ended one by one: cores: 1, and no kubernetes"))
         if not re.fullmatch(r"\d+(\.\d+)? ?[KMGT]i?B", self.memory):
             found.append((("memory",), f"must be a number and a unit, such as 4GB; got {got(self.memory)}"))
+        for i, line in enumerate(self.job_extra_directives):
+            if self.cluster == "htcondor" and "=" not in line:
+                problem = f"must be a line of a submit file, such as request_disk = 2GB; got {got(line)}"
+                found.append((("job_extra_directives", i), problem))
         for key in _WITHOUT.get(self.cluster, ()):
             if getattr(self, key):
                 found.append(((key,), f"means nothing with cluster: {self.cluster}; remove it"))

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -20,8 +21,18 @@ _LARGEST = np.finfo(np.float32).max
 _BLOCK = 1 << 16  # rows looked at together
 
 
-def numbers(column: np.ndarray, where: str, name: str) -> np.ndarray:
+GAPS = frozenset(("", "?", "-", "na", "n/a", "nan", "null", "none"))
+"""What stands in a cell of text, in lower case, where a number is missing."""
+
+
+def numbers(column: np.ndarray, where: str, name: str, gaps: bool = False) -> np.ndarray:
     """Return a column (n,) as numbers; strings are refused at the first that is none.
+
+    Args:
+        column: Numbers or strings.
+        where: The file, for messages.
+        name: Of the column, for messages.
+        gaps: Whether the words of `GAPS` are read as NaN.
 
     Raises:
         DataError: a cell is empty or no number.
@@ -35,11 +46,42 @@ def numbers(column: np.ndarray, where: str, name: str) -> np.ndarray:
         try:
             values[i] = float(cell)
         except ValueError:
-            what = f"{cell!r} is not a number" if cell else "the cell is empty, a missing value"
+            if gaps and cell.strip().lower() in GAPS:
+                values[i] = np.nan
+                continue
+            what, also = f"{cell!r} is not a number", ""
+            if cell.strip().lower() in GAPS:
+                what = f"{what}, a missing value" if cell else "the cell is empty, a missing value"
+                also = ", or leave such rows out with data.missing: drop"
             raise DataError(
-                f"{where}, column '{name}', row {i + 1}: {what}; correct it, or leave the column out of data.features"
+                f"{where}, column '{name}', row {i + 1}: {what}; correct it, or leave the column out of "
+                f"data.features{also}"
             ) from None
     return values
+
+
+def complete(found: Rows) -> Rows:
+    """Return the rows whose features, label and weight are all there: no NaN, no infinity, no empty label.
+
+    Raises:
+        DataError: no row is complete.
+    """
+    keep = np.ones(len(found.x), bool)
+    for values in (found.x, found.y, found.weight):
+        if values is None or len(values) != len(keep):
+            continue  # `rows` refuses it
+        flat = values.reshape(len(values), -1)
+        if flat.dtype.kind == "f":
+            keep &= np.isfinite(flat).all(axis=1)
+        elif flat.dtype.kind in "US":
+            keep &= ~np.isin(np.char.lower(np.char.strip(flat.astype(str))), sorted(GAPS - {"none", "-"})).any(axis=1)
+    if len(keep) and not keep.any():
+        raise DataError(
+            f"{found.where}: every row has a gap, so data.missing: drop leaves none; leave the columns that are empty "
+            f"out of data.features"
+        )
+    weight = None if found.weight is None else found.weight[keep]
+    return replace(found, x=found.x[keep], y=found.y[keep], weight=weight, dropped=int((~keep).sum()))
 
 
 def rows(found: Rows) -> None:
@@ -152,7 +194,7 @@ def _finite(x: np.ndarray, where: str, names: Sequence[str]) -> None:
             what = "NaN, a missing value" if np.isnan(value) else f"{value:g}, which is not finite in float32"
             raise DataError(
                 f"{where}, column '{names[column]}', row {first + row + 1}: the value is {what}; "
-                f"correct or remove the row"
+                f"correct or remove the row, or set data.missing: drop"
             )
 
 

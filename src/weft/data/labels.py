@@ -38,8 +38,15 @@ class Labels:
     notes: tuple[str, ...] = ()
 
 
-def encode(parts: Mapping[str, Rows], task: Literal["auto"] | Task) -> Labels:
+def encode(
+    parts: Mapping[str, Rows], task: Literal["auto"] | Task, classes: Literal["numbered", "values"] = "numbered"
+) -> Labels:
     """Decide the task of `parts` if it is `auto`, and number their classes alike.
+
+    Args:
+        parts: Rows by split.
+        task: What is learnt.
+        classes: Whether whole numbers are class numbers from 0, or each different value is a class.
 
     Raises:
         DataError: the labels do not fit the task, a class number is not whole or out of range, or the task cannot be
@@ -67,7 +74,10 @@ def encode(parts: Mapping[str, Rows], task: Literal["auto"] | Task) -> Labels:
             f"{first.where}: labels '{first.label}' of shape {shape} are no classes; give one class a row, one-hot "
             f"rows, or set data.task to regression"
         )
-    names, y = _from_text(raw, parts) if text else _from_numbers(raw, parts)
+    if text:
+        names, y = _from_text(raw, parts)
+    else:
+        names, y = _from_values(raw, parts) if classes == "values" else _from_numbers(raw, parts)
     if guessed and len(names) == 2:
         task = "binary"
     if len(names) < 2 or (task == "binary" and len(names) != 2):
@@ -122,6 +132,17 @@ def _from_text(
             raise DataError(f"{where}: the label is missing; correct or remove the row")
     names = tuple(np.unique(np.concatenate(list(raw.values()))).tolist())
     return names, {split: np.searchsorted(names, y).astype(np.int32) for split, y in raw.items()}
+
+
+def _from_values(
+    raw: Mapping[str, np.ndarray], parts: Mapping[str, Rows]
+) -> tuple[tuple[str, ...], dict[str, np.ndarray]]:
+    for split, y in raw.items():
+        for row in np.flatnonzero(np.isnan(y)):
+            where = f"{parts[split].where}, column '{parts[split].label}', row {row + 1}"
+            raise DataError(f"{where}: the label is NaN, a missing value; correct or remove the row")
+    values = np.unique(np.concatenate(list(raw.values())))
+    return tuple(f"{v:g}" for v in values), {s: np.searchsorted(values, y).astype(np.int32) for s, y in raw.items()}
 
 
 def _from_numbers(

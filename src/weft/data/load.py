@@ -7,13 +7,15 @@ from pathlib import Path
 
 import numpy as np
 
+from weft import plugins
 from weft.config.data import XY, DataConfig
-from weft.data import files, jets, openml, qubit, split
+from weft.data import check, files, jets, openml, qubit, split
 from weft.data.dataset import Dataset, Provenance, Split
 from weft.data.labels import Labels, encode
 from weft.data.roles import SPLITS, Rows, assign
 from weft.data.source import Source, sha256_of_files
 from weft.errors import DataError
+from weft.plugins import offered
 
 _NAMED = {"jets-hlf": jets.hlf_source, "jets-constituents": jets.constituents_source, "qubit-readout": qubit.source}
 
@@ -33,13 +35,14 @@ def load(config: DataConfig, base: Path | None = None) -> Dataset:
         DataError: the data cannot be read, or hold what training cannot use; the message names file, column and row.
     """
     source = _source(config, base or Path())
-    labels = encode(source.parts, config.known_task or "auto")
+    labels = encode(source.parts, config.known_task or "auto", config.classes)
     raw = {
         name: Split(rows.x, labels.y[name], None if rows.weight is None else rows.weight.astype(np.float32))
         for name, rows in source.parts.items()
     }
     was_split = not all(name in raw for name in SPLITS)
     raw = _limited(_split(raw, labels, config), config)
+    gaps = [f"{rows.dropped} rows with a gap left out ({name})" for name, rows in source.parts.items() if rows.dropped]
     limits = [f"{name}: first {n}" for name in SPLITS if (n := getattr(config.rows, name)) is not None]
     return Dataset.build(
         raw,
@@ -53,7 +56,7 @@ def load(config: DataConfig, base: Path | None = None) -> Dataset:
             source.text,
             source.sha256,
             config.seed if was_split or source.seeded else None,
-            (*source.notes, *labels.notes, *(["rows limited to " + ", ".join(limits)] if limits else [])),
+            (*source.notes, *gaps, *labels.notes, *(["rows limited to " + ", ".join(limits)] if limits else [])),
         ),
     )
 
@@ -66,7 +69,21 @@ def _source(config: DataConfig, base: Path) -> Source:
     assert config.name is not None  # the configuration has exactly one of the three
     if config.name in _NAMED:
         return _NAMED[config.name](config)
+    if config.name in offered("weft.data"):
+        return _plug_in(config.name, config)
     return openml.source(int(config.name.removeprefix("openml:")), config)
+
+
+def _plug_in(name: str, config: DataConfig) -> Source:
+    source = plugins.load("weft.data", name)(config)
+    if not isinstance(source, Source):
+        raise DataError(
+            f"the data set '{name}' of {plugins.owner(offered('weft.data')[name])} must be a function (config) -> "
+            f"weft.data.Source; it returned {type(source).__name__}"
+        )
+    for rows in source.parts.values():
+        check.rows(rows)
+    return source
 
 
 def _files_source(config: DataConfig, base: Path) -> Source:
@@ -81,7 +98,13 @@ def _files_source(config: DataConfig, base: Path) -> Source:
         else:
             content = files.read(base / entry)
             read.append(base / entry)
-        found = assign(content, label=config.label, features=config.features, weight=config.sample_weight)
+        found = assign(
+            content,
+            label=config.label,
+            features=config.features,
+            weight=config.sample_weight,
+            missing=config.missing,
+        )
         if name == "all":
             parts = found
         elif len(found) > 1:

@@ -57,6 +57,7 @@ def source(data_id: int, config: DataConfig, *, timeout: float = 30.0) -> Source
         features=config.features,
         weight=config.sample_weight,
         ignore=ignored,
+        missing=config.missing,
     )
     title = found.description.get("name", "placed by hand")
     notes = (*found.notes, *([f"columns left out as OpenML asks: {', '.join(ignored)}"] if ignored else []))

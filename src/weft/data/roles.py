@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
+from typing import Literal
 
 import numpy as np
 
@@ -14,7 +15,7 @@ from weft.errors import DataError
 
 SPLITS = ("train", "validation", "test")
 _SPELLINGS = {"train": ("train",), "validation": ("validation", "val"), "test": ("test",)}
-_LABELS = ("label", "target", "class", "y")
+LABELS = ("label", "target", "class", "y")
 
 
 @dataclass(frozen=True)
@@ -29,6 +30,7 @@ class Rows:
         label: Name of the label, for messages.
         feature_names: One name for each feature, in the order of a flattened row.
         class_names: Names of classes 0, 1, ... if the file states them.
+        dropped: How many rows of the file had a gap and are not here.
     """
 
     x: np.ndarray
@@ -38,6 +40,7 @@ class Rows:
     label: str
     feature_names: tuple[str, ...]
     class_names: tuple[str, ...] = ()
+    dropped: int = 0
 
 
 def assign(
@@ -47,6 +50,7 @@ def assign(
     features: Sequence[str] | None = None,
     weight: str | None = None,
     ignore: Sequence[str] = (),
+    missing: Literal["refuse", "drop"] = "refuse",
 ) -> dict[str, Rows]:
     """Return the checked rows of a file by split: `{"all": rows}`, or `train` and perhaps `validation` and `test`.
 
@@ -56,17 +60,20 @@ def assign(
         features: Columns to use, in this order; None uses all but the label and the weight.
         weight: Column or array of the weights of the rows, if they have any.
         ignore: Columns of a table that are no features.
+        missing: What becomes of rows with a gap.
 
     Raises:
         DataError: a named column does not exist, the label cannot be guessed, or a value is unusable; the message names
             file, column and row.
     """
     if content.table:
-        parts = {"all": _table(content, label, features, weight, ignore)}
+        parts = {"all": _table(content, label, features, weight, ignore, missing == "drop")}
     else:
         parts = _arrays(content, label, weight)
         if features is not None:
             parts = {split: choose_features(rows, features) for split, rows in parts.items()}
+    if missing == "drop":
+        parts = {split: check.complete(rows) for split, rows in parts.items()}
     for rows in parts.values():
         check.rows(rows)
     return parts
@@ -90,7 +97,12 @@ def default_names(shape: tuple[int, ...]) -> tuple[str, ...]:
 
 
 def _table(
-    content: Content, label: str | None, features: Sequence[str] | None, weight: str | None, ignore: Sequence[str]
+    content: Content,
+    label: str | None,
+    features: Sequence[str] | None,
+    weight: str | None,
+    ignore: Sequence[str],
+    gaps: bool,
 ) -> Rows:
     where, names = str(content.path), tuple(content.shapes)
     label = label or _guess(names, where)
@@ -107,19 +119,19 @@ def _table(
             _find(name, names, where, "features")
         if label in features:
             raise DataError(f"{where}: data.features lists the label '{label}', so the answer is an input; remove it")
-    x = np.column_stack([check.numbers(content.get(name), where, name) for name in features])
-    w = None if weight is None else check.numbers(content.get(weight), where, weight)
+    x = np.column_stack([check.numbers(content.get(name), where, name, gaps) for name in features])
+    w = None if weight is None else check.numbers(content.get(weight), where, weight, gaps)
     return Rows(x, content.get(label), w, where, label, tuple(features))
 
 
 def _arrays(content: Content, label: str | None, weight: str | None) -> dict[str, Rows]:
     where, names = str(content.path), tuple(content.shapes)
     lower = {name.lower(): name for name in names}
-    stems = [label] if label else [stem for stem in _LABELS if not {stem, f"{stem}_train"}.isdisjoint(lower)]
+    stems = [label] if label else [stem for stem in LABELS if not {stem, f"{stem}_train"}.isdisjoint(lower)]
     if len(stems) != 1:
         raise DataError(
             f"{where}: cannot tell which array holds the labels, since "
-            f"{'several' if stems else 'none'} of {', '.join(_LABELS)} exist; set data.label; found {_listed(names)}"
+            f"{'several' if stems else 'none'} of {', '.join(LABELS)} exist; set data.label; found {_listed(names)}"
         )
     parts = {}
     suffixes = {split: [f"_{word}" for word in words] for split, words in _SPELLINGS.items()} | {"all": [""]}
@@ -157,9 +169,9 @@ def _strings(content: Content, name: str) -> tuple[str, ...]:
 
 
 def _guess(names: Sequence[str], where: str) -> str:
-    found = [name for name in names if name.lower() in _LABELS]
+    found = [name for name in names if name.lower() in LABELS]
     if len(found) != 1:
-        what = f"{' and '.join(found)} could both be" if found else f"none is called {', '.join(_LABELS)}"
+        what = f"{' and '.join(found)} could both be" if found else f"none is called {', '.join(LABELS)}"
         raise DataError(
             f"{where}: cannot tell which column is the label: {what}; set data.label; found {_listed(names)}"
         )

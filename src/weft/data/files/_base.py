@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from weft.errors import DataError
+from weft.plugins import load, offered
 
 Reader = Callable[[Path], "Content"]
 READERS: dict[str, Reader] = {}
@@ -57,10 +58,17 @@ def read(path: Path) -> Content:
     Raises:
         DataError: the file does not exist, is empty or damaged, or no reader knows its suffix.
     """
+    suffix = path.suffix.lower()
+    if suffix not in READERS and suffix[1:] in offered("weft.readers"):
+        must_exist(path)
+        return load("weft.readers", suffix[1:])(path)
     if path.suffix.lower() not in READERS:
+        how = ""
+        if path.suffix.lower() == ".root":
+            how = "; for a tree: numpy.savez('events.npz', **uproot.open(FILE)[TREE].arrays(library='np'))"
         raise DataError(
             f"cannot read {path}: no reader knows the suffix '{path.suffix}'; "
-            f"convert it to one of {', '.join(sorted(READERS))}"
+            f"convert it to one of {', '.join(sorted(READERS))}{how}"
         )
     must_exist(path)
     return READERS[path.suffix.lower()](path)
