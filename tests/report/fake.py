@@ -174,17 +174,20 @@ def write_design(run, task, number, point, upto="report", seed=0, mismatches=0):
     lut = 0.8 * log["ebops"] * (1 + 0.1 * draw.normal())
     ff, cycles = 0.45 * lut, 5 + seed % 4
     period = run.experiment.target.clock_period_ns
-    design.write(
-        "cost.json",
-        {
-            "bops": quantity(lut * 41, "bit operations", "predicted", "BOPs, arXiv:2102.11289"),
-            "ebops": quantity(log["ebops"], "bit operations", "predicted", "EBOPs of the weights, arXiv:2405.00645"),
-            "lut": solver(lut, low=0.9 * lut, high=1.1 * lut),
-            "ff": solver(ff, low=0.9 * ff, high=ff),
-            "latency_cycles": solver(cycles, "cycles", reason="from input register to output register"),
-            "latency_ns": solver(cycles * period, "ns"),
-        },
-    )
+    atomic.write_bytes(design.graph, graph_file())
+    estimates = {
+        "bops": quantity(lut * 41, "bit operations", "predicted", "BOPs, arXiv:2102.11289"),
+        "ebops": quantity(log["ebops"], "bit operations", "predicted", "EBOPs of the weights, arXiv:2405.00645"),
+        "lut": solver(lut, low=0.9 * lut, high=1.1 * lut),
+        "ff": solver(ff, low=0.9 * ff, high=ff),
+        "latency_cycles": solver(cycles, "cycles", reason="from input register to output register"),
+        "latency_ns": solver(cycles * period, "ns"),
+    }
+    design.write("cost.json", estimates)
+    wide = {**estimates["lut"], "value": 0.7 * lut, "low": 0.6 * lut, "high": 0.9 * lut, "source": "learned 1"}
+    models = {name: {"adder_graph": estimates[name]} for name in ("lut", "ff", "latency_ns")}
+    models["lut"]["learned"] = {**wide, "stage": "predicted"}
+    design.write("estimates.json", {"quantities": models, "refused": {}, "notes": {}})
     if upto == "build":
         return design
     outputs, y = predict(task, draw, 1.5 + 0.25 * np.log10(lut))
@@ -196,6 +199,8 @@ def write_design(run, task, number, point, upto="report", seed=0, mismatches=0):
     if upto == "verify":
         return design
     made = {"lut": 0.96 * lut, "ff": 0.97 * ff, "dsp": 0, "carry": 0.11 * lut, "bram_18k": 0}
+    routed = {"lut": quantity(round(2.1 * lut), "count", "post_route", "nextpnr 0.11 on lfe5u-85f")}
+    design.write("routing.json", routed) if seed == 0 else None
     design.write("synthesis.json", {n: quantity(round(v), "count", "synthesis", "yosys 0.70") for n, v in made.items()})
     return design
 
@@ -223,7 +228,17 @@ def verification(cycles, values, mismatches=0):
         "ii_cycles": 1,
         "arithmetic": "float32",
         "float32_mismatches": 0,
+        "overflows": [
+            overflow("block0_dense0", "WRAP", share=0.0, largest=0.79, sought=0.79),
+            overflow("block0_dense1", "WRAP", share=0.0, largest=0.99, sought=7.9),
+            overflow("output", "SAT_SYM", share=0.31, largest=1.9),
+        ],
     }
+
+
+def overflow(layer, mode, share, largest, sought=None):
+    return {"layer": layer, "quantizer": f"{layer}_iq", "format": "KIF(0..1, 2..4, -4..6)", "mode": mode,
+            "share": share, "largest": largest, "sought": sought}  # fmt: skip
 
 
 def make_trail(task, draw, epochs=120):
@@ -258,6 +273,20 @@ def architecture_of(task) -> Architecture:
     experiment, known = load(TASKS[task]["preset"]), TASKS[task]
     space = Space(experiment.space, known["input_shape"], known["n_outputs"])
     return parse(space.baselines(experiment.search.baselines)[0])
+
+
+@functools.cache
+def graph_file() -> bytes:
+    """Return the adder graph of that model as a file."""
+    from keras import models
+
+    from weft.adder_graph import AdderGraph
+
+    with tempfile.TemporaryDirectory() as directory:
+        path = Path(directory) / "model.keras"
+        path.write_bytes(model_file())
+        AdderGraph.from_model(models.load_model(path, compile=False)).save(Path(directory) / "graph.json.gz")
+        return (Path(directory) / "graph.json.gz").read_bytes()
 
 
 @functools.cache

@@ -134,6 +134,89 @@ def test_the_page_never_scrolls_sideways(browser, request, name, viewport):
     with opened(browser, request.getfixturevalue(name), viewport) as page:
         page.evaluate("document.querySelectorAll('details').forEach((one) => (one.open = true))")
         assert page.evaluate("document.documentElement.scrollWidth") <= viewport["width"]
+        view = page.locator("#replay [data-do=view]")
+        if view.locator("option").count() == 2:
+            view.select_option("3")
+            assert page.evaluate("document.documentElement.scrollWidth") <= viewport["width"]
+
+
+def on_front(page):
+    return {
+        int(e.get_attribute("data-trial")) for e in page.locator("#replay .step:has(.front)").all() if e.is_visible()
+    }
+
+
+def test_the_search_is_played_by_hand_trial_by_trial(browser, full):
+    with opened(browser, full) as page:
+        seek, now = page.get_by_label("Trials", exact=True), page.locator("#replay .now")
+        trials = page.locator("#replay .step").count()
+        last = set(page.evaluate(
+            "JSON.parse(document.querySelector('#front script').textContent).points.filter(p => p.front)"
+            ".map(p => p.values.trial)"
+        ))  # fmt: skip
+        assert on_front(page) == last
+        seek.focus()
+        page.keyboard.press("Home")
+        assert f"1 of {trials} evaluated" in now.inner_text()
+        assert page.locator("#replay .step[visibility=visible]").count() == 1
+        page.keyboard.press("ArrowRight")
+        page.keyboard.press("ArrowRight")
+        assert f"3 of {trials} evaluated" in now.inner_text()
+        assert page.locator("#replay .step[visibility=visible]").count() == 3
+
+
+def test_the_search_plays_by_itself_only_when_asked_and_stops_at_the_end(browser, full):
+    with opened(browser, full) as page:
+        now, button = page.locator("#replay .now"), page.locator("#replay [data-do=play]")
+        still = now.inner_text()
+        page.wait_for_timeout(600)
+        assert now.inner_text() == still
+        button.focus()
+        page.keyboard.press("Enter")
+        assert button.inner_text() == "Pause"
+        page.wait_for_function("() => document.querySelector('#replay [data-do=seek]').value > 2")
+        page.keyboard.press("Enter")
+        paused = now.inner_text()
+        page.wait_for_timeout(600)
+        assert now.inner_text() == paused and button.inner_text() == "Play"
+        page.keyboard.press("Enter")
+        page.wait_for_function("() => document.querySelector('#replay [data-do=play]').textContent === 'Play'")
+        assert now.inner_text() == still
+
+
+def test_where_motion_is_unwanted_a_button_goes_one_trial_on(browser, full):
+    with opened(browser, full, reduced_motion="reduce") as page:
+        button = page.get_by_role("button", name="Next", exact=True)
+        button.click()
+        first = page.locator("#replay .now").inner_text()
+        assert ": 1 of " in first
+        page.wait_for_timeout(600)
+        assert page.locator("#replay .now").inner_text() == first
+        button.click()
+        assert ": 2 of " in page.locator("#replay .now").inner_text()
+
+
+def test_the_box_of_three_objectives_turns_by_key_and_by_hand(browser, full):
+    with opened(browser, full) as page:
+        page.get_by_label("View").select_option("3")
+        place = "[...document.querySelectorAll('#replay .dot')].map((e) => e.getAttribute('cx')).join()"
+        seen = [page.evaluate(place)]
+        page.get_by_label("Turn").focus()
+        page.keyboard.press("ArrowRight")
+        seen.append(page.evaluate(place))
+        page.locator("#replay .canvas").first.scroll_into_view_if_needed()
+        box = page.locator("#replay .canvas").first.bounding_box()
+        page.mouse.move(box["x"] + 200, box["y"] + 150)
+        page.mouse.down()
+        page.mouse.move(box["x"] + 260, box["y"] + 150)
+        page.mouse.up()
+        seen.append(page.evaluate(place))
+        page.mouse.move(box["x"] + 300, box["y"] + 150)
+        assert page.evaluate(place) == seen[-1]
+        assert len(set(seen)) == 3
+        inside = "(e => [...e.querySelectorAll('.dot, text')].every((d) => { const [a, b] = [d, e].map((x) => "
+        inside += "x.getBoundingClientRect()); return a.left >= b.left - 1 && a.right <= b.right + 1; }))"
+        assert page.evaluate(f"{inside}(document.querySelector('#replay svg'))")
 
 
 def test_the_main_table_fits_a_desktop(browser, full):

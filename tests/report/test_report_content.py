@@ -129,9 +129,9 @@ def test_the_search_says_how_it_went(full):
 
 def test_figures_are_stored_as_svg_and_png_under_stable_names(full, regression):
     names = {path.stem for path in (full.run.path / "figures").iterdir()}
-    each = {f"{kind}_{d.id}" for d in full.run.designs() for kind in ("trail", "roc", "confusion", "bits")}
+    each = {f"{kind}_{d.id}" for d in full.run.designs() for kind in ("trail", "roc", "confusion", "bits", "ranges")}
     fronts = {"front_lut_accuracy", "front_latency_cycles_accuracy", "front_lut_latency_cycles"}
-    assert names == each | fronts | {"cost", "designs"}
+    assert names == each | fronts | {"cost", "cost_trail", "designs", "estimates"}
     (design,) = regression.run.designs()
     assert (regression.run.path / "figures" / f"residuals_{design.id}.svg").exists()
     for name in names:
@@ -165,7 +165,7 @@ def test_names_that_look_like_markup_stay_text(mixed):
     clean = fake.HOSTILE[0]
     assert plain(mixed.html).count(clean) > 5  # matrix, data, configuration, log
     assert "alert(1)" not in "".join(re.findall(r"<script>(.*?)</script>", mixed.html, re.S))
-    assert page.tags.count("script") == 3  # two plots and the program
+    assert page.tags.count("script") == 4  # two plots, the replay and the program
     assert "<b>" not in mixed.html.replace("<b>Trial", "").replace("<b>t0", "")
 
 

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from weft.report import figures, points, text
+from weft.report import figures, points, style, text
 from weft.report.read import Predictions
 from weft.report.svg import inline
 from weft.train import metrics
@@ -66,7 +66,7 @@ def test_an_inlined_figure_has_ids_of_its_own_and_the_colours_of_the_page():
     source = (
         '<svg xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink" viewBox="0 0 10 20">'
         '<metadata>m</metadata><defs><style>*{x:y}</style></defs><g id="unused"><path id="m1" d="M 1.23456 2"/></g>'
-        f'<use xlink:href="#m1" style="fill: {figures.INK}" clip-path="url(#m1)"/>'
+        f'<use xlink:href="#m1" style="fill: {style.INK}" clip-path="url(#m1)"/>'
         "<text style=\"font: 9px 'DejaVu Sans'; fill: red\">&lt;b&gt;</text></svg>"
     )
     found = inline(source, "f1", 'shows "x"')

@@ -150,6 +150,51 @@ def test_a_server_holds_every_trial_compression_and_design(told, client, tmp_pat
     assert design.data.tags["verification"] == "not run"
 
 
+def test_the_whole_run_has_its_configuration_its_results_with_units_and_its_figures(told, client, tmp_path):
+    from weft.run.summary import summarize
+    from weft.search.results import read
+
+    results = read(told.path, "tune")
+    best = {"trial": 2, "metrics": {"accuracy": {"mean": 0.7, "std": None}}, "cost": {"ebops": {
+        "value": 900.0, "unit": "bit operations", "stage": "predicted", "source": "toy 1"}}}  # fmt: skip
+    summary = {**summarize(told, "finished", 12.5), "search": results.summary(), "best": best}
+    (told.path / "summary.json").write_text(json.dumps(summary))
+    with tracked(told):
+        pass
+    number = json.loads((told.path / "tracking.json").read_text())["run_id"]
+    whole = client.get_run(number).data
+    assert whole.params["tune.parameters.compress.learning_rate.0"] == "0.001"
+    assert whole.metrics["search.hypervolume"] == pytest.approx(results.hypervolume().value)
+    assert (whole.metrics["search.trials"], whole.tags["search.trials.unit"]) == (6.0, "count")
+    assert (whole.metrics["seconds"], whole.tags["seconds.unit"]) == (12.5, "s")
+    assert (whole.metrics["best.ebops"], whole.tags["best.ebops.stage"]) == (900.0, "predicted")
+    assert (whole.metrics["best.accuracy"], whole.tags["best.accuracy.stage"]) == (0.7, "validation")
+    assert whole.tags["best"] == "trial 2"
+    names = {one.path for one in client.list_artifacts(number, "figures")}
+    x, y = [name for name in results.objectives]
+    drawn = {f"figures/front_{a}_{b}.{kind}" for a, b in ((x, y), (y, x)) for kind in ("svg", "png")}
+    assert names and names <= drawn
+    assert not (told.path / "figures").exists()
+    png = client.download_artifacts(number, next(name for name in names if name.endswith("png")), str(tmp_path))
+    assert Path(png).read_bytes().startswith(b"\x89PNG")
+
+
+def test_the_best_design_is_that_of_the_best_test_metric(tmp_path):
+    from weft.run.tracking import overall
+
+    run = Run.create(tmp_path / "run", load("jets-demo"), "")
+    cost = {"value": 300.0, "unit": "count", "stage": "synthesis", "source": "yosys 0.70"}
+    designs = [{"id": name, "metrics": {"accuracy": {"value": value}}, "cost": {"lut": {**cost, "value": 1000 * value}}}
+               for name, value in (("a", 0.6), ("b", 0.7), ("c", 0.5))]  # fmt: skip
+    summary = {"designs": designs, "status": "finished", "seconds": 1.0, "search": None}
+    (run.path / "summary.json").write_text(json.dumps(summary))
+    found, tags = overall(run)
+    assert tags == {"best": "design b"}
+    assert (found["best.accuracy"]["value"], found["best.accuracy"]["stage"]) == (0.7, "test")
+    assert (found["best.lut"]["value"], found["best.lut"]["stage"]) == (700.0, "synthesis")
+    assert overall(Run.create(tmp_path / "new", load("jets-demo"), "")) == ({}, {})
+
+
 def test_what_is_there_is_not_written_again_and_what_is_new_is_added_to_its_run(told, client):
     from weft.search.results import read
 

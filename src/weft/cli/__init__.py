@@ -8,12 +8,17 @@ from weft.cli._app import app
 def main() -> None:
     """Run the command line."""
     from weft.cli import (  # noqa: F401 - importing a command registers it
+        agent,
         compare,
+        dashboard,
         data,
         doctor,
         estimate,
         export,
+        init,
         init_layers,
+        mcp,
+        migrate,
         pareto,
         presets,
         report,

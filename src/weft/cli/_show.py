@@ -5,6 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from rich.table import Table
+
     from weft.run.compare import Comparison
     from weft.run.compare_runs import RunsComparison
 
@@ -107,26 +111,39 @@ def verification(found: Any) -> None:
 
 def comparison(found: Comparison) -> None:
     """Print a `weft.run.compare.Comparison`, and what is to be known about its numbers."""
-    from rich.console import Console
     from rich.table import Table
 
-    console, (heads, rows, notes) = Console(), _comparison_cells(found)
+    heads, rows, notes = _comparison_cells(found)
     table = Table(title=_comparison_title(found), title_justify="left")
-    for head in heads:
-        table.add_column(head, justify="left" if head in heads[:3] else "right")
-    for row in rows:
-        table.add_row(*row)
-    console.print(table)
+    for i, head in enumerate(heads):
+        table.add_column(head, justify="left" if i < 3 else "right")
+    _print_tables([(table, rows)], notes)
+
+
+def _print_tables(tables: Sequence[tuple[Table, Sequence[Sequence[str]]]], notes: Sequence[str]) -> None:
+    """Print tables, each with its rows, and notes below."""
+    from rich.console import Console
+
+    console = Console()
+    for table, rows in tables:
+        for row in rows:
+            table.add_row(*row)
+        console.print(table)
     for note in notes:
         console.print(note, markup=False, highlight=False)
+
+
+def _markdown_table(heads: list[str], rows: list[list[str]], n_left: int) -> str:
+    """Return a table, whose first `n_left` columns are words, as Markdown."""
+    lines = [heads, ["---" if i < n_left else "---:" for i, _ in enumerate(heads)], *rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
 def comparison_as_markdown(found: Comparison) -> str:
     """Return the same as Markdown."""
     heads, rows, notes = _comparison_cells(found)
-    lines = [heads, ["---" if i < 3 else "---:" for i, _ in enumerate(heads)], *rows]
-    table = "\n".join(f"| {' | '.join(line)} |" for line in lines)
-    return "\n".join([f"{_comparison_title(found)}.", "", table, "", *(f"- {note}" for note in notes)])
+    title, table = _comparison_title(found), _markdown_table(heads, rows, n_left=3)
+    return "\n".join([f"{title}.", "", table, "", *(f"- {note}" for note in notes)])
 
 
 def _comparison_title(found: Comparison) -> str:
@@ -158,28 +175,22 @@ def _comparison_cells(found: Comparison) -> tuple[list[str], list[list[str]], li
 
 def runs(found: RunsComparison) -> None:
     """Print a `weft.run.compare_runs.RunsComparison`."""
-    from rich.console import Console
     from rich.table import Table
 
-    console, (tables, notes) = Console(), _runs_cells(found)
-    for title, heads, rows in tables:
+    cells, notes = _runs_cells(found)
+    tables = []
+    for title, heads, rows in cells:
         table = Table(title=title, title_justify="left")
         for i, head in enumerate(heads):
             table.add_column(head, justify="right" if i else "left", overflow="fold")
-        for row in rows:
-            table.add_row(*row)
-        console.print(table)
-    for note in notes:
-        console.print(note, markup=False, highlight=False)
+        tables.append((table, rows))
+    _print_tables(tables, notes)
 
 
 def runs_as_markdown(found: RunsComparison) -> str:
     """Return the same as Markdown."""
     tables, notes = _runs_cells(found)
-    parts = []
-    for title, heads, rows in tables:
-        lines = [heads, ["---:" if i else "---" for i, _ in enumerate(heads)], *rows]
-        parts.append("\n".join([f"{title}.", "", *(f"| {' | '.join(line)} |" for line in lines)]))
+    parts = [f"{title}.\n\n{_markdown_table(heads, rows, n_left=1)}" for title, heads, rows in tables]
     return "\n\n".join([*parts, *(f"- {note}" for note in notes)])
 
 

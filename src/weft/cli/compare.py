@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -20,6 +21,8 @@ def compare(
     runs: Annotated[list[str], typer.Argument(metavar="RUN...", help="The run directory, or several.")],
     measure: Annotated[bool, typer.Option(help="Whether what is missing is measured first.")] = True,
     markdown: Annotated[bool, typer.Option("--markdown", help="Print the table as Markdown.")] = False,
+    html: Annotated[Path | None, typer.Option(help="Write several runs side by side into this HTML file.")] = None,
+    style: Annotated[str | None, typer.Option(help="How figures look, as in 'weft report'.")] = None,
     as_json: Json = False,
 ) -> None:
     """Show every number of every design with its stage and source: estimates, synthesis, routing, simulation.
@@ -28,11 +31,13 @@ def compare(
     route on `firmware.route_part`. That goes into the run directory and its report, too.
 
     Of several runs it shows the fronts, their hypervolumes in one box, the best designs and the settings that differ;
-    nothing is measured for that.
+    nothing is measured for that. --html writes it as a page, with the fronts in one plot.
     """
     if len(runs) > 1:
-        _several(runs, markdown, as_json)
+        _several(runs, markdown, html, style, as_json)
         return
+    if html is not None or style is not None:
+        raise ConfigError("--html and --style are for several runs; 'weft report RUN' writes the report of one")
     from weft.run import Run
     from weft.run.compare import compare as collect
     from weft.run.compare import complete
@@ -53,14 +58,21 @@ def compare(
         raise errors[0]
 
 
-def _several(runs: list[str], markdown: bool, as_json: bool) -> None:
+def _several(runs: list[str], markdown: bool, html: Path | None, style: str | None, as_json: bool) -> None:
     from weft.run import Run
     from weft.run.compare_runs import compare_runs
 
     twice = [run for run in runs if runs.count(run) > 1]
     if twice:
         raise ConfigError(f"{twice[0]} is named twice; name each run once")
-    found = compare_runs([Run(run) for run in runs])
+    opened = [Run(run) for run in runs]
+    if html is not None:
+        from weft.report import write_comparison
+
+        path = write_comparison(opened, html, style)
+        print_json({"comparison": str(path)}) if as_json else typer.echo(str(path))
+        return
+    found = compare_runs(opened)
     if as_json:
         print_json(found.model_dump(mode="json"))
     elif markdown:

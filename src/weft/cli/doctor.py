@@ -7,8 +7,11 @@ from dataclasses import asdict, dataclass
 from importlib.metadata import PackageNotFoundError, version
 from typing import Literal
 
+import typer
+
 from weft.cli._app import Json, command, print_json
-from weft.errors import ToolNotFoundError
+from weft.errors import ConfigError, ToolNotFoundError
+from weft.plugins import GROUPS, load, offered, owner
 
 Need = Literal["core", "extra", "vendor"]
 
@@ -64,8 +67,11 @@ _PACKAGES = (
         "pip install 'weft[hls4ml]'",
     ),
     Part("onnx", "extra", "ONNX exchange", "everything else", "pip install 'weft[onnx]'"),
+    Part("qonnx", "extra", "QONNX files", "everything else", "pip install 'weft[onnx]'"),
     Part("uproot", "extra", "ROOT files", "all other formats", "pip install 'weft[root]'"),
     Part("mlflow", "extra", "tracking", "the run directory keeps everything", "pip install 'weft[mlflow]'"),
+    Part("optuna-dashboard", "extra", "weft dashboard", "weft report", "pip install 'weft[dashboard]'"),
+    Part("mplhep", "extra", "figures in the style of an experiment", "weft's own style", "pip install 'weft[hep]'"),
     Part("mcp", "extra", "agents", "the command line", "pip install 'weft[mcp]'"),
     Part("distributed", "extra", "clusters", "workers on this machine", "pip install 'weft[cluster]'"),
     Part("psycopg", "extra", "searches joined by PostgreSQL", "one coordinator", "pip install 'weft[cluster]'"),
@@ -82,22 +88,45 @@ _PROGRAMS = (
 @command
 def doctor(as_json: Json = False) -> None:
     """List every tool and library with its version, what it is for, and what still works without it."""
-    rows = [
-        *(_row(part, _package(part.name)) for part in _PACKAGES),
-        *(_row(p, shutil.which(p.name)) for p in _PROGRAMS),
-    ]
+    rows = parts()
+    plug_ins = _plug_ins()
     missing = [row for row in rows if row["found"] is None and row["need"] == "core"]
     if as_json:
-        print_json({"ok": not missing, "parts": rows})
+        print_json({"ok": not missing, "parts": rows, "plugins": plug_ins})
     else:
         _print(rows)
+        for one in plug_ins:
+            state = f"cannot be used: {one['error']}" if one["error"] else "works"
+            typer.echo(f"plug-in: {one['what']} '{one['name']}' of {one['package']}: {state}")
     if missing:
         names = ", ".join(f"{row['name']} ({row['remedy']})" for row in missing)
         raise ToolNotFoundError(f"core parts are missing: {names}")
 
 
+def parts() -> list[dict[str, str | None]]:
+    """Return every tool and library: what it is for, and `found`, its version or path, or None."""
+    return [
+        *(_row(part, _package(part.name)) for part in _PACKAGES),
+        *(_row(p, shutil.which(p.name)) for p in _PROGRAMS),
+    ]
+
+
 def _row(part: Part, found: str | None) -> dict[str, str | None]:
     return {**asdict(part), "found": found}
+
+
+def _plug_ins() -> list[dict[str, str | None]]:
+    """Return what other packages offer, and the error of each that cannot be imported."""
+    found: list[dict[str, str | None]] = []
+    for group, what in GROUPS.items():
+        for name, point in offered(group).items():
+            error = None
+            try:
+                load(group, name)
+            except ConfigError as problem:
+                error = str(problem)
+            found.append({"what": what, "name": name, "package": owner(point), "error": error})
+    return found
 
 
 def _package(name: str) -> str | None:

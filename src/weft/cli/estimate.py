@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 @command
 def estimate(
     model: Annotated[
-        Path, typer.Argument(help="A .keras file of HGQ2 layers, a design directory, or a run directory.")
+        Path, typer.Argument(help="A .keras file of HGQ2 layers, a QONNX file, a design or a run directory.")
     ],
     part: Annotated[str | None, typer.Option("--part", help="The FPGA; by default the run's, or a VU13P.")] = None,
     clock_period_ns: Annotated[float | None, typer.Option("--clock", help="Clock period in ns.")] = None,

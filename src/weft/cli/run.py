@@ -51,6 +51,22 @@ def open_run(experiment: str, out: Path | None, changes: list[str], suffix: str 
             raise ConfigError(
                 f"{experiment} is a run directory, whose configuration is fixed; --set and --out are for new runs"
             )
-        return Run(experiment)
+        run = Run(experiment)
+        _check_functions(run)
+        return run
     loaded = load(experiment, changes)
     return Run.create(out or Path("runs") / f"{loaded.name}{suffix}", loaded, source_text(experiment))
+
+
+def _check_functions(run: Run) -> None:
+    """Raise now, and not trial by trial, where an objective of the user's own is gone that a resumed run needs."""
+    from weft import atomic
+    from weft.objectives import is_function, load_function
+    from weft.run.directory import SUMMARY
+
+    path = run.path / SUMMARY
+    if path.exists() and atomic.read_json(path)["status"] == "finished":
+        return
+    search = run.experiment.search
+    for name in filter(is_function, (*search.objectives, *search.constraints)):
+        load_function(name)

@@ -1,11 +1,7 @@
-"""The figures of a run, drawn with matplotlib and stored as SVG and PNG under stable names.
-
-Ink and series colours are fixed values here; `weft.report.svg` turns them into the colours of the page, light or dark.
-"""
+"""The figures of a run, drawn with matplotlib and stored as SVG and PNG under stable names."""
 
 from __future__ import annotations
 
-import io
 import math
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -15,22 +11,30 @@ import numpy as np
 
 from weft import atomic
 from weft.objectives import OBJECTIVES
-from weft.report.points import LOG_ABOVE, pairs, staircase
-from weft.report.read import Content, DesignContent, Predictions, Row
-from weft.report.text import PERCENT, axis, grouped, label
+from weft.report import hardware
+from weft.report.points import pairs, staircase
+from weft.report.read import Content, DesignContent, Predictions, Row, SearchContent, search_of
+from weft.report.style import (
+    DASHES,
+    HEAT,
+    MUTED,
+    SERIES,
+    SURFACE,
+    as_shown,
+    blank,
+    canvas,
+    few_whole,
+    legend_beside,
+    log_axis,
+    render,
+    scales,
+    style_of,
+)
+from weft.report.text import axis, grouped, label
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
-
-INK, MUTED, LINE, SURFACE = "#1a1d21", "#5a626c", "#d4d8dd", "#ffffff"
-SERIES = ("#0069b4", "#c4500c", "#00856a", "#a5468c", "#8a6d00", "#4d5b9e", "#7b3f00", "#4b5157")
-"""Colours of series: told apart with deficient colour vision too, and by their dashes."""
-
-HEAT = "#599dce"
-"""The colour of a full cell of a confusion matrix; ink reads well on it."""
-
-DASHES = ("-", (0, (5, 1.6)), (0, (1.4, 1.4)), (0, (6, 1.5, 1.4, 1.5)))
 
 MAX_POINTS = 500
 """Points of a scatter plot; of more, evenly spaced ones are drawn."""
@@ -41,58 +45,29 @@ MAX_TARGETS = 6
 CURVE_POINTS = 240
 """Points of a ROC curve that are drawn."""
 
-STYLE = {
-    "axes.axisbelow": True,
-    "axes.edgecolor": MUTED,
-    "axes.facecolor": SURFACE,
-    "axes.grid": True,
-    "axes.labelcolor": INK,
-    "axes.labelsize": 9,
-    "axes.linewidth": 0.8,
-    "axes.spines.right": False,
-    "axes.spines.top": False,
-    "axes.titlecolor": INK,
-    "axes.titlelocation": "left",
-    "axes.titlesize": 9,
-    "figure.facecolor": SURFACE,
-    "font.family": "sans-serif",
-    "font.sans-serif": ["DejaVu Sans"],
-    "font.size": 9,
-    "grid.color": LINE,
-    "grid.linewidth": 0.6,
-    "legend.fontsize": 8,
-    "legend.frameon": False,
-    "lines.linewidth": 1.5,
-    "savefig.facecolor": SURFACE,
-    "svg.fonttype": "none",
-    "svg.hashsalt": "weft",
-    "text.color": INK,
-    "text.parse_math": False,
-    "xtick.color": MUTED,
-    "xtick.labelcolor": INK,
-    "xtick.labelsize": 8,
-    "ytick.color": MUTED,
-    "ytick.labelcolor": INK,
-    "ytick.labelsize": 8,
-}
 
-
-def draw_all(content: Content, directory: Path) -> dict[str, str]:
-    """Draw what the run holds by now, store it, and return the SVG text of each figure by name.
+def draw_all(content: Content, style: str | None = None) -> dict[str, tuple[bytes, bytes]]:
+    """Draw what the run holds by now, and return each figure by name as PNG and as SVG.
 
     Args:
         content: Of the run.
-        directory: Receives `<name>.svg` and `<name>.png`.
+        style: One of `weft.report.style.STYLES`; None is weft's own.
     """
     import matplotlib
 
     drawn: dict[Callable[[], Figure], tuple[bytes, bytes]] = {}
-    with matplotlib.rc_context(STYLE):
-        for name, draw in (figures := _figures(content)).items():
-            png, svg = drawn[draw] = drawn.get(draw) or _render(draw())
-            atomic.write_bytes(directory / f"{name}.png", png)
-            atomic.write_bytes(directory / f"{name}.svg", svg)
-    return {name: drawn[draw][1].decode() for name, draw in figures.items()}
+    figures = _figures(content)
+    with matplotlib.rc_context(style_of(style)):
+        for draw in figures.values():
+            drawn[draw] = drawn.get(draw) or render(draw())
+    return {name: drawn[draw] for name, draw in figures.items()}
+
+
+def store(figures: Mapping[str, tuple[bytes, bytes]], directory: Path) -> None:
+    """Write figures as `<name>.png` and `<name>.svg`."""
+    for name, (png, svg) in figures.items():
+        atomic.write_bytes(directory / f"{name}.png", png)
+        atomic.write_bytes(directory / f"{name}.svg", svg)
 
 
 def _figures(content: Content) -> dict[str, Callable[[], Figure]]:
@@ -101,21 +76,26 @@ def _figures(content: Content) -> dict[str, Callable[[], Figure]]:
     trails: dict[Any, Callable[[], Figure]] = {}
     if content.search is not None and content.search.results.evaluated:
         for x, y in pairs(content.search.results.objectives):
-            found[f"front_{x}_{y}"] = lambda x=x, y=y: front(content, x, y)
+            found[f"front_{x}_{y}"] = lambda x=x, y=y, of=content.search: front(of, content.selection, x, y)
     if any(d.quantity("lut") and d.test(content.metric) for d in content.designs):
         found["designs"] = lambda: designs(content)
     for design in content.designs:
         if design.trail:
-            key = design.id if design.trial is None else design.trial
             found[f"trail_{design.id}"] = trails.setdefault(
-                key, lambda d=design: trail(d.trail, kept_points(content, d), content.metric)
+                design.family, lambda d=design: trail(d.trail, kept_points(content, d), content.metric)
             )
         if design.predictions is not None:
             found |= _prediction_figures(content, design, design.predictions)
         if design.layers:
             found[f"bits_{design.id}"] = lambda d=design: bits(d)
+        if (design.verification or {}).get("overflows"):
+            found[f"ranges_{design.id}"] = lambda d=design: hardware.ranges(d)
     if any("lut" in design.estimates or "lut" in design.synthesis for design in content.designs):
         found["cost"] = lambda: cost(content.designs)
+    if any(len(steps) > 1 for _, steps in hardware.trails(content, "lut")):
+        found["cost_trail"] = lambda: hardware.cost_trail(content)
+    if hardware.judged(content):
+        found["estimates"] = lambda: hardware.estimates(content)
     return found
 
 
@@ -141,20 +121,35 @@ def class_names(content: Content) -> list[str]:
 
 def kept_points(content: Content, design: DesignContent) -> dict[str, str]:
     """Return the points of a design's trail that became designs: name of the point to id of the design."""
-    return {other.point: other.id for other in content.designs if other.trial == design.trial}
+    return {other.point: other.id for other in content.designs if other.family == design.family}
 
 
-def front(content: Content, x: str, y: str) -> Figure:
-    """Draw the evaluated trials in two objectives."""
-    assert content.search is not None
-    trials, baselines = content.search.shown, content.search.baselines
-    ahead = {trial.number for trial in content.search.front}
-    picked = {one["number"] for one in content.selection}
+def draw_fronts(directory: Path, name: str) -> dict[str, tuple[bytes, bytes]]:
+    """Draw the trials of a study in each two of its objectives; nothing where there is no study of this name.
+
+    Args:
+        directory: The run directory.
+        name: Of the study, `search` or `tune`.
+    """
+    import matplotlib
+
+    search = search_of(directory, name)
+    if search is None or not search.results.evaluated:
+        return {}
+    with matplotlib.rc_context(style_of(None)):
+        return {f"front_{x}_{y}": render(front(search, (), x, y)) for x, y in pairs(search.results.objectives)}
+
+
+def front(search: SearchContent, selection: Sequence[Mapping[str, Any]], x: str, y: str) -> Figure:
+    """Draw the evaluated trials of a search in two objectives, those of the selection ringed."""
+    trials, baselines = search.shown, search.baselines
+    ahead = {trial.number for trial in search.front}
+    picked = {one["number"] for one in selection}
 
     def at(trial: Any) -> tuple[float, float]:
-        return tuple(_shown(n, trial.number if n == "trial" else trial.value(n)) for n in (x, y))  # type: ignore[return-value]
+        return tuple(as_shown(n, trial.number if n == "trial" else trial.value(n)) for n in (x, y))  # type: ignore[return-value]
 
-    figure, (ax,) = _canvas(6.4, 3.9)
+    figure, (ax,) = canvas(6.4, 3.9)
     groups = {
         "evaluated": [t for t in trials if t.feasible and t.number not in ahead],
         "misses a constraint": [t for t in trials if not t.feasible],
@@ -176,30 +171,30 @@ def front(content: Content, x: str, y: str) -> Figure:
         ax.scatter(*places, marker="D", s=44, edgecolors=SERIES[1], label="baseline", **ring)
     if chosen:
         ax.scatter(*zip(*map(at, chosen), strict=True), s=120, edgecolors=SERIES[3], label="selected", **ring)
-    _scales(ax, x, y, [at(trial) for trial in trials])
+    scales(ax, x, y, [at(trial) for trial in trials])
     if x != "trial":
         directions = (OBJECTIVES[x].direction, OBJECTIVES[y].direction)
         steps = staircase([at(trial) for trial in trials if trial.feasible], directions)
         ax.plot(*zip(*steps, strict=True), color=SERIES[0], linewidth=1.2, zorder=3) if steps else None
-    _legend_beside(ax)
+    legend_beside(ax)
     return figure
 
 
 def designs(content: Content) -> Figure:
     """Draw the final designs: test metric against LUT."""
-    figure, (ax,) = _canvas(6.4, 3.6)
+    figure, (ax,) = canvas(6.4, 3.6)
     name, points = content.metric, []
     for design in content.designs:
         size, found = design.quantity("lut"), design.test(name)
         if size is None or found is None:
             continue
-        x, y = size["value"], _shown(name, found["value"])
-        error = _shown(name, found.get("error") or 0.0)
+        x, y = size["value"], as_shown(name, found["value"])
+        error = as_shown(name, found.get("error") or 0.0)
         face = SERIES[0] if size["stage"] == "synthesis" else SURFACE
         ax.errorbar(x, y, yerr=error or None, fmt="o", color=SERIES[0], markerfacecolor=face, elinewidth=1)
         ax.annotate(design.id, (x, y), (6, 4), textcoords="offset points", fontsize=8)
         points.append((x, y))
-    _scales(ax, "lut", name, points)
+    scales(ax, "lut", name, points)
     ax.set_ylabel(f"{axis(name)}, test")
     ax.margins(x=0.18, y=0.15)
     return figure
@@ -216,7 +211,7 @@ def trail(rows: Sequence[Row], kept: Mapping[str, str], name: str) -> Figure:
     groups = _by_precision(rows)
     cost_name = next((c for c in ("ebops", "sparsity") if any(c in row for row in rows)), None)
     below = [c for c in ("ebops", "beta", "sparsity") if any(c in row for row in rows)]
-    figure = _figure(10.8, 3.9)
+    figure = blank(10.8, 3.9)
     grid = figure.add_gridspec(1 + len(below), 2, width_ratios=(1.15, 1))
     panels = [figure.add_subplot(grid[i, 1] if cost_name else grid[i, :]) for i in range(1 + len(below))]
     for panel in panels[1:]:
@@ -227,13 +222,13 @@ def trail(rows: Sequence[Row], kept: Mapping[str, str], name: str) -> Figure:
         _trail_front(ax, groups, kept, cost_name, name)
     for panel, column in zip(panels, [name, *below], strict=True):
         for i, group in enumerate(groups.values()):
-            values = [_shown(column, row.get(column, math.nan)) for row in group]
+            values = [as_shown(column, row.get(column, math.nan)) for row in group]
             when = [row.get(time, number) for number, row in enumerate(group)]
             panel.plot(when, values, color=SERIES[i % len(SERIES)], linestyle=DASHES[i % len(DASHES)], linewidth=1.3)
             marks = [(w, v) for w, v, row in zip(when, values, group, strict=True) if row["point"] in kept]
             panel.scatter(*zip(*marks, strict=True), **_KEPT_SMALL) if marks else None
         if column in ("ebops", "beta") and all(row.get(column, 1.0) > 0 for row in rows):
-            _log(panel, "y", [row[column] for row in rows if column in row])
+            log_axis(panel, "y", [row[column] for row in rows if column in row])
         panel.set_ylabel({"beta": "β", "sparsity": "Sparsity"}.get(column, axis(column)), fontsize=8)
         panel.tick_params(labelbottom=panel is panels[-1])
     panels[-1].set_xlabel(time.capitalize())
@@ -249,7 +244,7 @@ _KEPT_SMALL = {**_KEPT, "s": 34, "linewidths": 1.4}
 def _trail_front(ax: Axes, groups: Mapping[str, list[Row]], kept: Mapping[str, str], x: str, y: str) -> None:
     shown = []
     for i, (precision, group) in enumerate(groups.items()):
-        points = [(row[x], _shown(y, row[y]), row["point"]) for row in group if x in row and y in row]
+        points = [(row[x], as_shown(y, row[y]), row["point"]) for row in group if x in row and y in row]
         if not points:
             continue
         xs, ys, names = zip(*points, strict=True)
@@ -264,7 +259,7 @@ def _trail_front(ax: Axes, groups: Mapping[str, list[Row]], kept: Mapping[str, s
                 ax.scatter([px], [py], **_KEPT)
                 ax.annotate(point, (px, py), (8, -11), textcoords="offset points", fontsize=8, bbox=_BEHIND)
     if x == "ebops" and shown and all(point[0] > 0 for point in shown):
-        _log(ax, "x", [point[0] for point in shown])
+        log_axis(ax, "x", [point[0] for point in shown])
     ax.set_xlabel("Sparsity" if x == "sparsity" else f"{label(x)} (bit operations)")
     ax.set_ylabel(f"{axis(y)}, validation")
     if shown:
@@ -300,7 +295,7 @@ def roc(predictions: Predictions, classes: Sequence[str]) -> Figure:
     score, y = metrics.scores(predictions.outputs), predictions.y
     areas = metrics.auc_per_class(predictions.outputs, y)
     signals = [1] if predictions.outputs.shape[1] == 1 else range(score.shape[1])
-    figure, (ax,) = _canvas(4.6, 3.9)
+    figure, (ax,) = canvas(4.6, 3.9)
     lowest = 1.0
     for i, (signal, area) in enumerate(zip(signals, areas, strict=True)):
         background, efficiency = metrics.roc(score[:, signal], y == signal)
@@ -309,7 +304,7 @@ def roc(predictions: Predictions, classes: Sequence[str]) -> Figure:
         color, dash = SERIES[i % len(SERIES)], DASHES[i % len(DASHES)]
         ax.plot(efficiency, background, color=color, linestyle=dash, label=f"{classes[signal]}, AUC {area:.4f}")
     low = 10.0 ** max(math.floor(math.log10(lowest)), -5)
-    _log(ax, "y", [low, 1.0])
+    log_axis(ax, "y", [low, 1.0])
     ax.set_ylim(low, 1.0)
     ax.set_xlim(0.0, 1.0)
     ax.set_xlabel("Signal efficiency")
@@ -350,7 +345,7 @@ def confusion(predictions: Predictions, classes: Sequence[str]) -> Figure:
     counts = confusion_counts(predictions, len(classes))
     share = shares(counts)
     size = 1.6 + 0.62 * len(classes)
-    figure, (ax,) = _canvas(size + 0.4, size)
+    figure, (ax,) = canvas(size + 0.4, size)
     from matplotlib.colors import LinearSegmentedColormap
 
     ax.imshow(share, cmap=LinearSegmentedColormap.from_list("weft", [SURFACE, HEAT]), vmin=0.0, vmax=1.0)
@@ -371,7 +366,7 @@ def residuals(predictions: Predictions) -> Figure:
     true = predictions.y.reshape(predictions.outputs.shape)[:, :MAX_TARGETS].astype(float)
     predicted = predictions.outputs[:, :MAX_TARGETS].astype(float)
     n_targets = true.shape[1]
-    figure = _figure(9.6, 3.6 * n_targets)
+    figure = blank(9.6, 3.6 * n_targets)
     axes = figure.subplots(n_targets, 2, squeeze=False)
     step = math.ceil(len(true) / MAX_POINTS)
     for k, (left, right) in enumerate(axes):
@@ -391,7 +386,7 @@ def residuals(predictions: Predictions) -> Figure:
 
 def bits(design: DesignContent) -> Figure:
     """Draw how many weights, and how many inputs, of each layer have how many bits; those without any are counted."""
-    figure = _figure(10.8, 0.7 + 1.15 * len(design.layers))
+    figure = blank(10.8, 0.7 + 1.15 * len(design.layers))
     axes = figure.subplots(len(design.layers), 2, squeeze=False, sharex="col")
     for k, (kind, color) in enumerate((("weights", SERIES[0]), ("inputs", SERIES[2]))):
         highest = max(int(getattr(layer, kind).max(initial=1)) for layer in design.layers)
@@ -400,7 +395,7 @@ def bits(design: DesignContent) -> Figure:
             ax.bar(range(1, highest + 1), np.bincount(values, minlength=highest + 1)[1:], width=0.82, color=color)
             ax.set_xticks(range(1, highest + 1))
             ax.grid(axis="x", visible=False)
-            ax.yaxis.set_major_locator(_few_whole())
+            ax.yaxis.set_major_locator(few_whole())
             ax.margins(y=0.12)
             ax.tick_params(length=0)
             absent = "are zero" if kind == "weights" else "not used"
@@ -413,7 +408,7 @@ def bits(design: DesignContent) -> Figure:
 def cost(found: Sequence[DesignContent]) -> Figure:
     """Draw estimates (hollow, with their interval) beside synthesis (filled), for LUT and FF."""
     names = [n for n in ("lut", "ff") if any(n in d.estimates or n in d.synthesis for d in found)]
-    figure = _figure(10.8, 1.1 + 0.34 * len(found))
+    figure = blank(10.8, 1.1 + 0.34 * len(found))
     axes = figure.subplots(1, len(names), squeeze=False, sharey=True)[0]
     for ax, name in zip(axes, names, strict=True):
         values = []
@@ -428,97 +423,10 @@ def cost(found: Sequence[DesignContent]) -> Figure:
             if made is not None and made["value"] is not None:
                 ax.plot(made["value"], i, "o", color=SERIES[0], markersize=6, label=made["stage"])
                 values.append(made["value"])
-        _scales(ax, name, None, [(value, 0.0) for value in values])
+        scales(ax, name, None, [(value, 0.0) for value in values])
         ax.set_ylim(len(found) - 0.4, -0.6)
         ax.grid(axis="y", visible=False)
     axes[0].set_yticks(range(len(found)), [design.id for design in found])
     handles = {name: handle for ax in axes for handle, name in zip(*ax.get_legend_handles_labels(), strict=True)}
     figure.legend(handles.values(), handles.keys(), loc="outside upper right", ncols=len(handles))
     return figure
-
-
-def _figure(width: float, height: float) -> Figure:
-    from matplotlib.figure import Figure
-
-    return Figure((width, height), layout="constrained")
-
-
-def _canvas(width: float, height: float) -> tuple[Figure, list[Axes]]:
-    figure = _figure(width, height)
-    return figure, [figure.add_subplot()]
-
-
-def _shown(name: str, value: Any) -> float:
-    return 100.0 * value if name in PERCENT else float(value)
-
-
-def _scales(ax: Axes, x: str, y: str | None, points: Sequence[tuple[float, float]]) -> None:
-    """Label both axes, and make those logarithmic that span much."""
-    for which, name, values in (("x", x, [p[0] for p in points]), ("y", y, [p[1] for p in points])):
-        if name is None:
-            continue
-        side = ax.xaxis if which == "x" else ax.yaxis
-        side.set_label_text(axis(name))
-        if values and min(values) > 0 and max(values) / min(values) > LOG_ABOVE:
-            _log(ax, which, values)
-        elif name not in PERCENT and values and max(values) >= 1000:
-            side.set_major_formatter(_formatter(lambda value, _: grouped(value)))
-
-
-def _log(ax: Axes, which: str, values: Sequence[float]) -> None:
-    """Make an axis logarithmic with plain labels: 1, 2, 5 steps over few decades, powers of ten over many."""
-    from matplotlib.ticker import LogLocator, NullFormatter
-
-    ax.set(**{f"{which}scale": "log"})
-    side = ax.xaxis if which == "x" else ax.yaxis
-    decades = math.log10(max(values) / min(values))
-    text = _plain if min(values) >= 0.01 else _power
-    side.set_major_locator(LogLocator(subs=(1.0,) if decades > 1.7 else (1.0, 2.0, 5.0), numticks=9))
-    side.set_major_formatter(_formatter(lambda value, _: text(value)))
-    side.set_minor_formatter(NullFormatter())
-
-
-def _plain(value: float) -> str:
-    """Return a tick: digits up to a million, powers of ten beyond."""
-    if value < 2e6:
-        return grouped(value) if value >= 1 else f"{value:g}"
-    return _power(value)
-
-
-def _power(value: float) -> str:
-    """Return a tick as a power of ten, `10⁻³` or `2·10⁻³`."""
-    exponent = math.floor(math.log10(value) + 1e-9)
-    power = "10" + str(exponent).translate(str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹"))
-    front = round(value / 10.0**exponent)
-    if exponent == 0:
-        return str(front)
-    return power if front == 1 else f"{front}·{power}"
-
-
-def _formatter(function: Callable[[float, int], str]) -> Any:
-    from matplotlib.ticker import FuncFormatter
-
-    return FuncFormatter(function)
-
-
-def _few_whole() -> Any:
-    from matplotlib.ticker import MaxNLocator
-
-    return MaxNLocator(nbins=3, integer=True)
-
-
-def _legend_beside(ax: Axes) -> None:
-    ax.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
-
-
-def _render(figure: Figure) -> tuple[bytes, bytes]:
-    """Return a figure as PNG and as SVG, without anything that changes from time to time."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.backends.backend_svg import FigureCanvasSVG
-
-    png, svg = io.BytesIO(), io.BytesIO()
-    FigureCanvasAgg(figure).print_figure(png, format="png", dpi=150, metadata={"Software": None})
-    figure.set_layout_engine("none")  # everything is in its place
-    nothing = {"Date": None, "Creator": None, "Format": None, "Type": None}
-    FigureCanvasSVG(figure).print_figure(svg, format="svg", metadata=nothing)
-    return png.getvalue(), svg.getvalue()

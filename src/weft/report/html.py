@@ -12,8 +12,14 @@ from typing import TYPE_CHECKING, Any
 from weft import atomic
 
 if TYPE_CHECKING:
+    from jinja2 import Template
+    from markupsafe import Markup
+
     from weft.report.read import Content, DesignContent
     from weft.run import Run
+
+Figures = dict[str, tuple[bytes, bytes]]
+"""PNG and SVG by name."""
 
 FIGURES = "figures"
 """Directory of a run that holds its figures."""
@@ -21,28 +27,70 @@ FIGURES = "figures"
 _TEMPLATES = files("weft.report") / "templates"
 
 
-def write_report(run: Run) -> Path:
+def write_report(run: Run, style: str | None = None) -> Path:
     """Write `report.html` and `figures/*` into a run directory and return the path of the report.
 
     Whatever the run holds by now is shown; parts whose stage has not run say so. The same run gives the same bytes.
+
+    Args:
+        run: The run.
+        style: How figures look: one of `weft.report.style.STYLES`; None is weft's own style.
+
+    Raises:
+        ConfigError: there is no such style.
+        ToolNotFoundError: the style needs mplhep, which is not installed.
     """
-    from weft.report.figures import draw_all
-    from weft.report.read import read_content
+    from weft.report.figures import store
     from weft.run.directory import REPORT
 
-    content = read_content(run)
-    figures = draw_all(content, run.path / FIGURES)
+    html, figures = report_of(run, style)
+    store(figures, run.path / FIGURES)
     path = run.path / REPORT
-    atomic.write_text(path, render(content, figures))
+    atomic.write_text(path, html)
     return path
+
+
+def report_of(run: Run, style: str | None = None) -> tuple[str, Figures]:
+    """Return the report as HTML, and its figures by name as PNG and SVG; nothing is written."""
+    from weft.report.figures import draw_all
+    from weft.report.read import read_content
+
+    content = read_content(run)
+    figures = draw_all(content, style)
+    return render(content, {name: svg.decode() for name, (_, svg) in figures.items()}), figures
 
 
 def render(content: Content, figures: Mapping[str, str]) -> str:
     """Return the report as HTML; `figures` holds the SVG text of each figure by name."""
+    from weft.report import hardware, points, verdict
+
+    return page("report.html.j2").render(
+        content=content,
+        verdict=verdict.verdict(content),
+        search_plot=points.search_plot(content),
+        design_plot=points.design_plot(content),
+        replay=points.replay(content),
+        fronts=[name for name in figures if name.startswith("front_")],
+        foreign=any(hardware.OTHER_CHIP in s.name for _, steps in hardware.trails(content, "lut") for s in steps),
+        trails=_trails(content),
+        confusions={design.id: _confusion(content, design) for design in content.designs},
+        balance=_balance(content),
+        said=None if content.said is None else _markdown(content.said),
+        figure=FigureInliner(figures),
+    )
+
+
+def page(name: str, script: str | None = None) -> Template:
+    """Return a template with everything that pages share: style, program, and the hash that lets it run.
+
+    Args:
+        name: Of the template.
+        script: Its program; None is that of the report.
+    """
     from jinja2 import Environment, FunctionLoader, StrictUndefined
     from markupsafe import Markup
 
-    from weft.report import points, tables, text, verdict
+    from weft.report import tables, text
 
     environment = Environment(
         autoescape=True,
@@ -51,7 +99,8 @@ def render(content: Content, figures: Mapping[str, str]) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    script = (_TEMPLATES / "report.js").read_text("utf-8")
+    if script is None:
+        script = "\n".join((_TEMPLATES / part).read_text("utf-8") for part in ("report.js", "replay.js"))
     environment.globals |= {
         "script": Markup(script),
         "script_hash": base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
@@ -59,20 +108,20 @@ def render(content: Content, figures: Mapping[str, str]) -> str:
         "tables": tables,
         "text": text,
     }
-    return environment.get_template("report.html.j2").render(
-        content=content,
-        verdict=verdict.verdict(content),
-        search_plot=points.search_plot(content),
-        design_plot=points.design_plot(content),
-        fronts=[name for name in figures if name.startswith("front_")],
-        trails=_trails(content),
-        confusions={design.id: _confusion(content, design) for design in content.designs},
-        balance=_balance(content),
-        figure=_Inliner(figures),
-    )
+    return environment.get_template(name)
 
 
-class _Inliner:
+def _markdown(text: str) -> Markup:
+    """Return notes as HTML: markup in them stays text, and images stay links, since a report loads nothing."""
+    from markdown_it import MarkdownIt
+    from markupsafe import Markup
+
+    reader = MarkdownIt("commonmark", {"html": False}).enable("table").disable("image")
+    return Markup(reader.render(text).replace("<h1>", "<h3>").replace("</h1>", "</h3>")
+                  .replace("<h2>", "<h3>").replace("</h2>", "</h3>"))  # fmt: skip
+
+
+class FigureInliner:
     """Puts figures into the page; each call gives its figure ids of its own."""
 
     def __init__(self, figures: Mapping[str, str]) -> None:
@@ -91,11 +140,11 @@ class _Inliner:
 
 
 def _trails(content: Content) -> dict[int | str, list[DesignContent]]:
-    """Return the designs that have a trail, by the trial they share it with."""
+    """Return the designs that have a trail, by what they share it with."""
     found: dict[int | str, list[DesignContent]] = {}
     for design in content.designs:
         if design.trail:
-            found.setdefault(design.id if design.trial is None else design.trial, []).append(design)
+            found.setdefault(design.family, []).append(design)
     return found
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import combinations
 from typing import Any
 
@@ -35,7 +36,7 @@ def search_plot(content: Content) -> dict[str, Any] | None:
     picked = {one["number"] for one in content.selection}
     points = [_trial_point(search, trial, names, front, picked) for trial in search.shown]
     x, y = pairs(search.results.objectives)[0]
-    return _plot(points, [*names, "trial"], x, y)
+    return plot_of(points, [*names, "trial"], x, y)
 
 
 def design_plot(content: Content) -> dict[str, Any] | None:
@@ -45,10 +46,60 @@ def design_plot(content: Content) -> dict[str, Any] | None:
         for design in content.designs
         if design.quantity("lut") is not None and design.test(content.metric) is not None
     ]
-    return _plot(points, ["lut", content.metric], "lut", content.metric) if points else None
+    return plot_of(points, ["lut", content.metric], "lut", content.metric) if points else None
 
 
-def _plot(points: list[Point], names: Sequence[str], x: str, y: str) -> dict[str, Any]:
+def replay(content: Content) -> dict[str, Any] | None:
+    """Return the search as it went: the evaluated trials in order, when each joined the front and when it left it.
+
+    `enters` and `leaves` count evaluated trials: a trial is on the front while `enters <= shown < leaves`. `volume` is
+    the hypervolume by then, in the box of the whole search. None where there is nothing to follow.
+    """
+    search = content.search
+    if search is None or len(search.results.evaluated) < 2:
+        return None
+    results, names = search.results, search.results.objectives
+    trials = results.evaluated
+    steps: list[Point] = [
+        {
+            "trial": trial.number,
+            "title": f"Trial {trial.number}",
+            "text": describe(trial.genotype),
+            "values": {**{name: trial.value(name) for name in names}, "trial": trial.number},
+            "misses": not trial.feasible,
+            "enters": None,
+            "leaves": None,
+        }
+        for trial in trials
+    ]
+    final = results.hypervolume()
+    volume: list[float] = []
+    ahead: list[int] = []
+    for i, trial in enumerate(trials):
+        mine = trial.losses(names)
+        if trial.feasible and not any(_beats(trials[j].losses(names), mine) for j in ahead):
+            for j in [j for j in ahead if _beats(mine, trials[j].losses(names))]:
+                steps[j]["leaves"] = i
+                ahead.remove(j)
+            ahead.append(i)
+            steps[i]["enters"] = i
+            assert final is not None  # there is a feasible trial
+            now = replace(results, trials=tuple(trials[j] for j in ahead)).hypervolume(final.reference, final.ideal)
+            volume.append(now.value if now else 0.0)
+        else:
+            volume.append(volume[-1] if volume else 0.0)
+    x, y = pairs(names)[0]
+    axes = [_axis(name, steps) for name in dict.fromkeys([*names, "trial"])]
+    z = next(name for name in (*names, "trial") if name not in (x, y)) if len(axes) > 2 else None
+    return {"axes": axes, "steps": steps, "volume": volume, "x": x, "y": y, "z": z, "trials": len(results.trials)}
+
+
+def _beats(one: Sequence[float], other: Sequence[float]) -> bool:
+    return all(a <= b for a, b in zip(one, other, strict=True)) and list(one) != list(other)
+
+
+def plot_of(points: list[Point], names: Sequence[str], x: str, y: str) -> dict[str, Any]:
+    """Return a scatter plot of points in these axes, x and y first."""
     return {"axes": [_axis(name, points) for name in names], "points": points, "x": x, "y": y}
 
 

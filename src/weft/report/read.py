@@ -13,10 +13,11 @@ import numpy as np
 
 from weft import atomic
 from weft.config import Experiment
+from weft.config.compress import recipes_of
 from weft.config.training import METRICS_OF_TASK
-from weft.report.layers import LayerBits, bits_of
+from weft.report.layers import LayerBits, LayerCost, bits_of, costs_of
 from weft.run.compare import Comparison, compare
-from weft.run.directory import CONFIG, DATA, ENVIRONMENT, RESOLVED, SELECTION, SUMMARY
+from weft.run.directory import CONFIG, DATA, ENVIRONMENT, NOTES, RESOLVED, SELECTION, SUMMARY
 
 if TYPE_CHECKING:
     from weft.run import Run
@@ -47,6 +48,7 @@ class DesignContent:
         id: Its name.
         trial: Number of the trial it comes from; None where that is not recorded.
         recipe: How it was compressed.
+        label: Of the recipe, where the experiment has several.
         point: Where on the trail it lies.
         architecture: In words.
         metrics: Of the finalised model by split, name to `{"value", "std", "error", "n"}`.
@@ -59,11 +61,14 @@ class DesignContent:
         trail: Rows of `trail.csv`.
         predictions: On the test rows.
         layers: Bits of the finalised model.
+        costs: What its layers cost.
+        models: All estimates by quantity and cost model.
     """
 
     id: str
     trial: int | None
     recipe: str | None
+    label: str | None
     point: str
     architecture: str
     metrics: Mapping[str, Mapping[str, Mapping[str, Any]]]
@@ -76,6 +81,15 @@ class DesignContent:
     trail: list[Row] = field(repr=False)
     predictions: Predictions | None = field(repr=False)
     layers: list[LayerBits] = field(repr=False)
+    costs: list[LayerCost] = field(repr=False)
+    models: Mapping[str, Mapping[str, QuantityJson]] = field(repr=False)
+
+    @property
+    def family(self) -> int | str:
+        """What the designs that share a trail have in common: the trial, and the recipe where there are several."""
+        if self.trial is None:
+            return self.id
+        return self.trial if self.label is None else f"{self.trial}, {self.label}"
 
     def quantity(self, name: str) -> QuantityJson | None:
         """Return a quantity with a value at the strongest stage there is."""
@@ -116,6 +130,7 @@ class Content:
         status: As in `summary.json`; `running` where there is none yet.
         seconds: Wall time so far, if a stage has ended.
         notes: Of the summary.
+        said: What people wrote down about the run, as Markdown.
         data: Summary of the data set.
         environment: Machine and versions.
         config: The experiment file as it was written.
@@ -131,6 +146,7 @@ class Content:
     status: str
     seconds: float | None
     notes: tuple[str, ...]
+    said: str | None
     data: Mapping[str, Any] | None
     environment: Mapping[str, Any] | None
     config: str | None
@@ -163,14 +179,15 @@ def read_content(run: Run) -> Content:
         status=summary.get("status", "running"),
         seconds=summary.get("seconds"),
         notes=tuple(summary.get("notes", ())),
+        said=_text(run.path / NOTES),
         data=data,
         environment=_json(run.path / ENVIRONMENT),
         config=_text(run.path / CONFIG),
         resolved=(run.path / RESOLVED).read_text(),
         events=run.events(),
-        search=_search(run.path),
+        search=search_of(run.path),
         selection=_json(run.path / SELECTION) or [],
-        designs=[_design(design) for design in run.designs()],
+        designs=[_design(design, run.experiment.target.clock_period_ns) for design in run.designs()],
         comparison=compare(run),
     )
     content.designs.sort(key=lambda design: (_loss(design, content.metric), design.id))
@@ -178,7 +195,8 @@ def read_content(run: Run) -> Content:
 
 
 def _metric(experiment: Experiment, task: Task) -> str:
-    asked = (getattr(experiment.compress, "metric", "auto"), experiment.search.metric, *experiment.search.objectives)
+    compressed = (getattr(recipe, "metric", "auto") for _, recipe in recipes_of(experiment.compress))
+    asked = (*compressed, experiment.search.metric, *experiment.search.objectives)
     known = METRICS_OF_TASK[task]
     return next((name for name in asked if name in known), known[0])
 
@@ -191,24 +209,26 @@ def _loss(design: DesignContent, metric: str) -> float:
     return float("inf") if value is None else OBJECTIVES[metric].loss(value)
 
 
-def _search(directory: Path) -> SearchContent | None:
+def search_of(directory: Path, name: str = "search") -> SearchContent | None:
+    """Read the study of a run directory; None where there is none of this name."""
     from weft.search.results import collect
     from weft.search.study import open_to_read
 
-    studies = open_to_read(directory)
+    studies = open_to_read(directory, name)
     if studies is None:
         return None
     return SearchContent(collect(*studies), frozenset(studies[0].user_attrs["identity"].get("baselines", ())))
 
 
-def _design(design: Design) -> DesignContent:
+def _design(design: Design, clock_period_ns: float) -> DesignContent:
     training = design.read("training.json") or {}
-    trial = training.get("trial")
+    trial, label = training.get("trial"), training.get("label")
     return DesignContent(
         id=design.id,
         trial=trial,
         recipe=training.get("recipe"),
-        point=design.id.removeprefix(f"t{trial:03d}-") if trial is not None else design.id,
+        label=label,
+        point=design.id if trial is None else design.id.removeprefix(f"t{trial:03d}-{f'{label}-' if label else ''}"),
         architecture=describe(design.read("architecture.json")),
         metrics=design.read("metrics.json") or {},
         trained=training.get("log", {}),
@@ -219,7 +239,9 @@ def _design(design: Design) -> DesignContent:
         verification=design.read("verification.json"),
         trail=_trail(design.path / "trail.csv"),
         predictions=_predictions(design.path / "predictions.npz"),
-        layers=bits_of(design.model),
+        layers=bits_of(design),
+        costs=costs_of(design, clock_period_ns),
+        models=(design.read("estimates.json") or {"quantities": {}})["quantities"],
     )
 
 

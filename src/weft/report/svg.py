@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from xml.etree import ElementTree
 from xml.etree.ElementTree import Element
 
-from weft.report.figures import INK, LINE, MUTED, SERIES, SURFACE
+from weft.report.style import INK, LINE, MUTED, SERIES, SURFACE
 
 _COLOURS = {
     INK: "var(--ink)",
@@ -59,7 +59,8 @@ def _attributes(element: Element, prefix: str, referred: set[str]) -> Iterator[t
             yield name, value.replace("#", f"#{prefix}-", 1)
         elif name == "style":
             value = _COLOUR.sub(lambda match: _COLOURS[match[0]], value)
-            yield name, re.sub(r"font: ([0-9.]+px) [^;]*", r"font-size: \1", value)
+            value = re.sub(r"font: ([0-9.]+px) [^;]*", r"font-size: \1", value)
+            yield name, re.sub(r"font-family: [^;]*;? ?", "", value)
         else:
             value = re.sub(r"[0-9]+\.[0-9]{3,}", lambda match: f"{float(match[0]):.2f}", value)
             yield name, value.replace("url(#", f"url(#{prefix}-")

@@ -15,6 +15,7 @@ from weft.report.verdict import over_budget
 from weft.search.calibrate import rows as calibration_rows
 
 if TYPE_CHECKING:
+    from weft.report.layers import LayerBits
     from weft.run.compare import Verdict
     from weft.search.results import TrialRecord
 
@@ -30,6 +31,7 @@ class Cell:
         sort: What the column is sorted by; None goes last.
         tone: `good`, `bad`, `weak` (an estimate) or `none` (not there).
         href: Where it leads to, within the page.
+        bar: Length of the bar behind it, in [0, 1].
     """
 
     text: str
@@ -38,6 +40,7 @@ class Cell:
     sort: float | str | None = None
     tone: str = ""
     href: str = ""
+    bar: float | None = None
 
 
 @dataclass(frozen=True)
@@ -201,7 +204,7 @@ def verification_details(design: DesignContent) -> str:
     found = design.verification or {}
     parts = []
     if found.get("inputs"):
-        drawn = ", ".join(f"{grouped(count)} {kind}" for kind, count in found["inputs"].items())
+        drawn = ", ".join(f"{grouped(count)} {kind}" for kind, count in found["inputs"].items() if count)
         parts.append(f"inputs: {drawn}; outputs compared bit for bit")
     cycles = found.get("latency_cycles")
     if cycles:
@@ -241,6 +244,83 @@ def _pair_row(pair: QuantityJson) -> list[Cell]:
         Cell(number(pair["max_difference"])),
         Cell(f"{100 * pair['argmax_agreement']:.2f}"),
     ]
+
+
+def layer_table(design: DesignContent) -> Table | None:
+    """Return what each layer of a design costs, and its bits; None before the design is built."""
+    if not design.costs:
+        return None
+    bits = {one.name: one for one in design.layers}
+    made = list(dict.fromkeys(name for one in design.costs for name in one.made if name in DESIGN_QUANTITIES))
+    whole = {"lut": sum(one.lut["value"] for one in design.costs), "ebops": sum(one.ebops or 0 for one in design.costs)}
+    columns = [
+        Column("Layer", numeric=False),
+        Column("LUT", "estimate"),
+        Column("LUT", "% of all"),
+        *(Column(label(name), "synthesis") for name in made),
+        Column("EBOPs", "bit operations", OBJECTIVES["ebops"].doc),
+        Column("Weights", "count"),
+        Column("Zeros", "% of weights"),
+        Column("Weight", "mean bits", "of the weights that are not zero, from the highest to the lowest bit set"),
+        Column("Input", "mean bits", "declared width without sign, of the inputs that are used"),
+    ]
+    rows = []
+    for one in design.costs:
+        lut, known = one.lut["value"], bits.get(one.name)
+        row = [
+            Cell(one.name, f"{plural(one.outputs, 'output')}"),
+            Cell(grouped(lut), title=origin("lut", one.lut), bar=lut / whole["lut"] if whole["lut"] else None),
+            Cell(f"{100 * lut / whole['lut']:.1f}" if whole["lut"] else "–"),
+            *(_cell_of(one.made, name) for name in made),
+            _layer_ebops(one.ebops, whole["ebops"]),
+        ]
+        rows.append(row + (_bit_cells(known) if known else [Cell("–", tone="none")] * 4))
+    return Table(columns, rows)
+
+
+def _layer_ebops(value: float | None, whole: float) -> Cell:
+    return Cell("–", tone="none") if value is None else Cell(number(value), bar=value / whole if whole else None)
+
+
+def _bit_cells(bits: LayerBits) -> list[Cell]:
+    weights, inputs = bits.weights, bits.inputs
+    set_, used = weights[weights > 0], inputs[inputs > 0]
+    return [
+        Cell(grouped(weights.size)),
+        Cell(f"{100 * (1 - set_.size / max(weights.size, 1)):.1f}"),
+        Cell(f"{set_.mean():.1f}" if set_.size else "–"),
+        Cell(f"{used.mean():.1f}" if used.size else "–"),
+    ]
+
+
+def range_table(design: DesignContent) -> Table | None:
+    """Return how far the values in each quantiser reach, and how often they leave its range; None where unknown."""
+    found = (design.verification or {}).get("overflows") or ()
+    if not found:
+        return None
+    columns = [
+        Column("Quantiser", numeric=False),
+        Column("Format", "", "k: sign, i: integer bits, f: fractional bits; spans over elements", numeric=False),
+        Column("Beyond its range", numeric=False),
+        Column("Out of range", "% of real inputs"),
+        Column("Largest", "real inputs, 1: end"),
+        Column("Largest", "sought, 1: end", "what hill climbing over inputs like the real ones found"),
+    ]
+    rows = []
+    for one in found:
+        wraps = one["mode"].startswith("WRAP")
+        bad = "bad" if one["share"] and wraps else ""
+        sought = one["sought"]
+        could = "weak" if sought is None or sought < 1 else "bad" if wraps else ""
+        rows.append([
+            Cell(one["layer"], one["quantizer"]),
+            Cell(one["format"]),
+            Cell("wraps" if wraps else "saturates", one["mode"]),
+            Cell(f"{100 * one['share']:.3g}", tone=bad),
+            Cell(f"{one['largest']:.3g}", tone=bad),
+            Cell("–" if sought is None else f"{sought:.3g}", tone=could),
+        ])  # fmt: skip
+    return Table(columns, rows)
 
 
 def resource_table(content: Content) -> Table:

@@ -20,9 +20,10 @@ log = logging.getLogger(__name__)
 
 
 def compress_job(job: dict[str, Any], report: Report) -> list[str]:
-    """Compress one picked trial into designs and return their ids.
+    """Compress one picked trial by one recipe into designs and return their ids; none where it is a part of the work.
 
-    `job` holds `run` (the directory), `trial`, `genotype`, and `weights` (relative to the run).
+    `job` holds `run` (the directory), `trial`, `genotype`, `weights` (relative to the run), `place` (the folder in
+    `compress`), `label` (of the recipe, where there are several), and `part` if it is to train one part alone.
     """
     from weft.compression.recipe import compress, table
     from weft.compression.training import Material
@@ -34,17 +35,19 @@ def compress_job(job: dict[str, Any], report: Report) -> list[str]:
     material = Material.of(load(experiment.data), experiment.data)
     with np.load(run.path / job["weights"]) as archive:
         weights = {name: archive[name] for name in archive.files}
-    place = run.path / "compress" / f"trial-{job['trial']}"
-    made = compress(
-        parse(job["genotype"]), material, experiment.compress, experiment.search.seed, weights, place, report
-    )
+    place, label = run.path / "compress" / job["place"], job["label"]
+    recipe = experiment.compress if label is None else experiment.compress.recipes[label]
+    seed, part = experiment.search.seed, job.get("part")
+    made = compress(parse(job["genotype"]), material, recipe, seed, weights, place, report, part)
     ids = []
     for one in made:
-        design = Design(run.path / "designs" / f"t{job['trial']:03d}-{one.name}")
+        beginning = f"t{job['trial']:03d}-" + ("" if label is None else f"{label}-")
+        design = Design(run.path / "designs" / f"{beginning}{one.name}")
         design.write("architecture.json", one.architecture.model_dump(mode="json"))
         trail = place / "trail.csv"
         atomic.write_text(design.path / "trail.csv", trail.read_text() if trail.exists() else table([]))
-        design.write("training.json", {"trial": job["trial"], "recipe": experiment.compress.recipe, "log": one.log})
+        said = {"trial": job["trial"], "recipe": recipe.recipe, "label": label, "log": one.log}
+        design.write("training.json", said)
         save_model(design.model, one.model)
         ids.append(design.id)
     return ids
@@ -212,12 +215,18 @@ RESULTS = {
 
 
 def load_model(path: Path) -> Any:
-    """Read a finalised model; one that is not is finalised here, with the ranges that it has, and a warning says so.
+    """Read a finalised model, from a .keras file or one of QONNX (.onnx).
+
+    A Keras model that is not finalised is finalised here, with the ranges that it has, and a warning says so.
 
     Raises:
-        ConfigError: The file is no Keras model.
-        UnsupportedError: It is one that cannot be finalised, such as a float model.
+        ConfigError: The file is no model.
+        UnsupportedError: It is one that cannot be finalised, such as a float model, or read exactly.
     """
+    if path.suffix == ".onnx":
+        from weft.onnx import from_qonnx
+
+        return from_qonnx(path)
     from weft.compression.finalize import finalize
     from weft.compression.finalized import Finalized
     from weft.quantize.files import read_model

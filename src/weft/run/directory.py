@@ -12,11 +12,12 @@ from typing import Any
 
 from weft import atomic
 from weft.config import Experiment, dump, loads
-from weft.errors import RunError
+from weft.errors import ConfigError, RunError
 from weft.run.environment import environment
 
 CONFIG, RESOLVED, ENVIRONMENT, LOG = "config.yaml", "config.resolved.yaml", "environment.json", "log.jsonl"
 SUMMARY, REPORT, DATA, SELECTION = "summary.json", "report.html", "data.json", "selection.json"
+NOTES = "notes.md"
 
 
 class Design:
@@ -76,7 +77,7 @@ class Run:
                 f"{self.path} is not a run directory: it has no {RESOLVED}; "
                 f"begin a run with 'weft run EXPERIMENT --out {self.path}'"
             )
-        self.experiment: Experiment = loads(config.read_text(), str(config))
+        self.experiment: Experiment = loads(config.read_text(), str(config), user_code=False)
 
     @classmethod
     def create(cls, path: Path | str, experiment: Experiment, source: str) -> Run:
@@ -93,7 +94,7 @@ class Run:
         path, text = Path(path), dump(experiment)
         resolved = path / RESOLVED
         if resolved.exists():
-            changed = _differences(loads(resolved.read_text(), str(resolved)), experiment)
+            changed = _differences(loads(resolved.read_text(), str(resolved), user_code=False), experiment)
             if changed:
                 raise RunError(
                     f"{path} holds a run of another configuration; different are: {', '.join(changed)}. "
@@ -130,6 +131,18 @@ class Run:
         root = self.path / "designs"
         found = sorted(root.iterdir()) if root.exists() else []
         return [Design(path) for path in found if (path / "model.keras").exists()]
+
+    def note(self, text: str) -> None:
+        """Add a paragraph to `notes.md`, with the day; the report shows it.
+
+        Raises:
+            ConfigError: There is nothing in it.
+        """
+        if not text.strip():
+            raise ConfigError("the note is empty; write something, as in weft report RUN --note 'chosen for run 4'")
+        path = self.path / NOTES
+        before = f"{path.read_text().rstrip()}\n\n" if path.exists() else ""
+        atomic.write_text(path, f"{before}**{datetime.now(UTC):%Y-%m-%d %H:%M} UTC**\n\n{text.strip()}\n")
 
     def log(self, event: str, **values: Any) -> None:
         """Append one event to `log.jsonl`."""

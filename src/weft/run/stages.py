@@ -19,7 +19,7 @@ from weft.run.directory import DATA, SELECTION, SUMMARY, Run
 from weft.run.parallel import run_jobs
 from weft.run.summary import summarize
 from weft.run.tracking import Put, entries, flat, tracked, trial_entry
-from weft.types import Progress
+from weft.types import Progress, part_of
 
 if TYPE_CHECKING:
     from weft.search.results import SearchResults, TrialRecord
@@ -122,6 +122,7 @@ def read_data(run: Run, bars: Bars) -> None:
 def _search(run: Run, bars: Bars, put: Put, url: str | None) -> None:
     from weft.search.coordinator import search
     from weft.search.evaluate import payload
+    from weft.search.results import read
     from weft.search.warm_start import warm_start
 
     def told(trial: TrialRecord) -> None:
@@ -150,6 +151,8 @@ def _search(run: Run, bars: Bars, put: Put, url: str | None) -> None:
         from weft.search.join import join
 
         join(url, experiment.name, config, space, evaluate, run.path, progress=progress, **shared)
+    for trial in read(run.path).trials:
+        told(trial)
 
 
 def _select(run: Run, bars: Bars) -> None:
@@ -162,21 +165,33 @@ def _select(run: Run, bars: Bars) -> None:
 
 
 def _compress(run: Run, bars: Bars) -> None:
+    """Run each recipe on each picked design; trainings that do not depend on each other are jobs of their own."""
+    from weft.compression.single import parts
     from weft.search.results import read
 
-    results = read(run.path)
-    numbers = [one["number"] for one in _selection(run)]
-    done = {design.read("training.json")["trial"] for design in run.designs() if _complete(run, design)}
-    jobs = {f"trial-{n}": _compress_job(run, results, n) for n in numbers if n not in done}
+    results, config = read(run.path), run.experiment.compress
+    recipes = config.recipes if config.recipe == "several" else {None: config}
+    jobs: dict[str, dict[str, Any]] = {}
+    split: dict[str, dict[str, Any]] = {}
+    for number in (one["number"] for one in _selection(run)):
+        for label, recipe in recipes.items():
+            name = f"trial-{number}" if label is None else f"trial-{number}-{label}"
+            if (run.path / "compress" / name / "designs.json").exists():
+                continue
+            jobs[name] = {**_compress_job(run, results, number), "label": label, "place": name}
+            count = parts(recipe)
+            if count > 1:
+                split |= {f"{name}-part{part}": {**jobs[name], "part": part} for part in range(count)}
+    logs = run.path / "logs" / "compress"
     with bars("compress") as progress:
-        made = run_jobs("weft.run.design:compress_job", jobs, n_workers(run), run.path / "logs" / "compress", progress)
+        share = len(split) / max(len(split) + len(jobs), 1)
+        run_jobs(_COMPRESS, split, n_workers(run), logs, part_of(progress, 0.0, share))
+        made = run_jobs(_COMPRESS, jobs, n_workers(run), logs, part_of(progress, share, 1.0))
     for name, ids in made.items():
         atomic.write_json(run.path / "compress" / name / "designs.json", ids)
 
 
-def _complete(run: Run, design: Any) -> bool:
-    listed = run.path / "compress" / f"trial-{design.read('training.json')['trial']}" / "designs.json"
-    return listed.exists()
+_COMPRESS = "weft.run.design:compress_job"
 
 
 def _compress_job(run: Run, results: SearchResults, number: int) -> dict[str, Any]:

@@ -13,6 +13,7 @@ import json
 import logging
 import os
 import re
+import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -148,12 +149,14 @@ def entries(run: Run) -> Iterator[Entry]:
     section = run.experiment.compress.model_dump(mode="json", by_alias=True)
     for place in sorted((run.path / "compress").glob("trial-*")):
         if (place / "designs.json").exists():
+            label = "-".join(place.name.split("-")[2:])  # trial-<number>-<label>
+            mine = section["recipes"][label] if label else section
             yield Entry(
                 name=f"compress {place.name}",
-                params={**flat(section, "compress"), "designs": ", ".join(atomic.read_json(place / "designs.json"))},
+                params={**flat(mine, "compress"), "designs": ", ".join(atomic.read_json(place / "designs.json"))},
                 tags={"weft.kind": "compression"},
                 rows=_rows(place / "trail.csv"),
-                texts={"compress.yaml": write({"compress": section})},
+                texts={"compress.yaml": write({"compress": mine})},
                 files=_there(place, "trail.csv"),
             )
     for design in run.designs():
@@ -178,6 +181,40 @@ def _design_entry(run: Run, design: Any) -> Entry:
         tags={"weft.kind": "design", "verification": verdict["status"] if verdict else "not run"},
         files=_there(design.path, *names),
     )
+
+
+def overall(run: Run) -> tuple[dict[str, Mapping[str, Any]], dict[str, str]]:
+    """Return what the run as a whole came to, as quantities and as tags: its search, and its best design or trial."""
+    path = run.path / SUMMARY
+    summary = atomic.read_json(path) if path.exists() else {}
+    found: dict[str, Mapping[str, Any]] = {}
+    source = f"weft {__version__}"
+    for name in ("trials", "failed", "evaluated", "front", "hypervolume"):
+        if (value := (summary.get("search") or {}).get(name)) is not None:
+            unit = "share of the box of this search" if name == "hypervolume" else "count"
+            found[f"search.{name}"] = {"value": value, "unit": unit, "stage": "search", "source": source}
+    if "seconds" in summary:
+        found["seconds"] = {"value": summary["seconds"], "unit": "s", "stage": summary["status"], "source": source}
+    best, where, split = _best(run, summary)
+    if best is None:
+        return found, {}
+    measured = {name: one.get("value", one.get("mean")) for name, one in best["metrics"].items()}
+    found |= {f"best.{name}": one for name, one in _measured(measured, split).items()}
+    found |= {f"best.{name}": one for name, one in best["cost"].items()}
+    return found, {"best": where}
+
+
+def _best(run: Run, summary: Mapping[str, Any]) -> tuple[Mapping[str, Any] | None, str, str]:
+    """Return the best design by its first test metric, or of a tuning its best trial; its name; and the split."""
+    if summary.get("best"):
+        return summary["best"], f"trial {summary['best']['trial']}", "validation"
+    designs = [one for one in summary.get("designs", ()) if one["metrics"]]
+    if not designs:
+        return None, "", ""
+    name = next((one for one in run.experiment.search.objectives if one in designs[0]["metrics"]), None)
+    name = name or next(iter(designs[0]["metrics"]))
+    best = min(designs, key=lambda one: OBJECTIVES[name].loss(one["metrics"][name]["value"]))
+    return best, f"design {best['id']}", "test"
 
 
 def flat(value: Any, name: str = "") -> dict[str, Any]:
@@ -205,6 +242,21 @@ def _rows(path: Path) -> list[dict[str, str]]:
 
 def _there(directory: Path, *names: str) -> dict[str, Path]:
     return {name: directory / name for name in names if (directory / name).exists()}
+
+
+@contextlib.contextmanager
+def _figures(run: Run) -> Iterator[Path | None]:
+    """Give a folder with the figures of a run: those of its report, or where there is none yet the fronts."""
+    if (run.path / "figures").is_dir():
+        yield run.path / "figures"
+        return
+    from weft.report.figures import draw_fronts, store
+    from weft.search.study import SEARCH
+
+    drawn = draw_fronts(run.path, SEARCH) or draw_fronts(run.path, "tune")
+    with tempfile.TemporaryDirectory(prefix="weft-figures-") as place:
+        store(drawn, Path(place))
+        yield Path(place) if drawn else None
 
 
 class _Whole:
@@ -244,9 +296,12 @@ class _Whole:
         """Write what is about the whole run, and end it."""
 
         def end() -> None:
+            quantities, tags = overall(self._run)
+            self._quantities(self._id, quantities, tags)
             self._files(self._id, _there(self._run.path, *_WHOLE))
-            if (self._run.path / "figures").is_dir():
-                self._client.log_artifacts(self._id, str(self._run.path / "figures"), "figures")
+            with _figures(self._run) as folder:
+                if folder is not None:
+                    self._client.log_artifacts(self._id, str(folder), "figures")
             self._client.set_terminated(self._id, status)
 
         self._try("the run", end)
@@ -315,16 +370,11 @@ class _Whole:
             begun = now - int(1000 * entry.seconds)
             known = self._client.create_run(self._experiment, begun, tags, entry.name)
         number = known.info.run_id
-        values = {name: q["value"] for name, q in entry.quantities.items() if q["value"] is not None}
-        tags = {
-            f"{name}.{what}": str(quantity[what])
-            for name, quantity in entry.quantities.items()
-            for what in ("unit", "stage", "source", "low", "high", "reason")
-            if quantity.get(what) is not None
-        }
+        quantities = dict(entry.quantities)
         if entry.seconds:
-            values["seconds"], tags["seconds.unit"] = entry.seconds, "s"
-        self._log(number, entry.params, [values], {**entry.tags, **tags})
+            quantities["seconds"] = {"value": entry.seconds, "unit": "s"}
+        self._log(number, entry.params)
+        self._quantities(number, quantities, entry.tags)
         self._log(number, metrics=[_numbers(row) for row in entry.rows], prefix="trail.")
         for name, text in entry.texts.items():
             self._client.log_text(number, text, name)
@@ -332,6 +382,17 @@ class _Whole:
         self._log(number, tags={"weft.digest": entry.digest})
         self._client.set_terminated(number, entry.status)
         self._nested[entry.name] = self._client.get_run(number)
+
+    def _quantities(self, number: str, quantities: Mapping[str, Mapping[str, Any]], tags: Mapping[str, str]) -> None:
+        """Write quantities as metrics, and what is known about each as tags."""
+        values = {name: one["value"] for name, one in quantities.items() if one["value"] is not None}
+        said = {
+            f"{name}.{what}": str(one[what])
+            for name, one in quantities.items()
+            for what in ("unit", "stage", "source", "low", "high", "reason")
+            if one.get(what) is not None
+        }
+        self._log(number, metrics=[values], tags={**tags, **said})
 
     def _files(self, number: str, files: Mapping[str, Path]) -> None:
         for name, path in files.items():

@@ -99,6 +99,10 @@ function stairs(points, x, y) {
   return corners;
 }
 
+// Runs beside each other: each has a colour and a shape of its own; the first is a circle.
+const SHAPES = [null, "M-4.4-4.4H4.4V4.4H-4.4Z", "M0-5.6L5.4 4.2H-5.4Z", "M0-6L6 0 0 6-6 0Z"];
+const ownColour = (series) => (series == null ? {} : { style: `--own: var(--series-${series % 8})` });
+
 function scatter(root) {
   const plot = JSON.parse(root.querySelector("script").textContent);
   const [form, canvas, tip] = [".controls", ".canvas", ".tip"].map((name) => root.querySelector(name));
@@ -151,8 +155,10 @@ function scatter(root) {
     make(svg, "text", { x: (box.left + box.right) / 2, y: height - 7, "text-anchor": "middle" }, x.label);
     make(svg, "text", { x: 12, y: (box.top + box.bottom) / 2, "text-anchor": "middle", transform: `rotate(-90 12 ${(box.top + box.bottom) / 2})` }, y.label);
     if (x.direction && y.direction && x !== y) {
-      const corners = stairs(points, x, y).map(([u, v]) => `${px(u)} ${py(v)}`);
-      if (corners.length > 1) make(svg, "path", { class: "stair", d: `M${corners.join("L")}` });
+      for (const own of plot.series ? plot.series.keys() : [null]) {
+        const corners = stairs(own === null ? points : points.filter((p) => p.series === own), x, y).map(([u, v]) => `${px(u)} ${py(v)}`);
+        if (corners.length > 1) make(svg, "path", { class: "stair", d: `M${corners.join("L")}`, ...ownColour(own) });
+      }
     }
     // What matters lies on top.
     const rank = (p) => p.picked * 4 + p.baseline * 2 + p.front;
@@ -183,10 +189,12 @@ function scatter(root) {
 
   function mark(svg, p, cx, cy, py, y) {
     const said = [p.title, p.text, ...p.lines.map((line) => line.slice(0, 2).join(" "))].join("; ");
-    const group = make(svg, "g", { class: "point", role: "img", "aria-label": said, "data-id": p.id });
+    const group = make(svg, "g", { class: "point", role: "img", "aria-label": said, "data-id": p.id, ...ownColour(p.series) });
     if (p.error) make(group, "line", { class: "error", x1: cx, x2: cx, y1: py(p.values[y.name] - p.error), y2: py(p.values[y.name] + p.error) });
     make(group, "circle", { class: "halo", cx, cy, r: 10 });
-    make(group, "circle", { class: `dot${p.front && !p.misses ? " front" : ""}${p.hollow ? " hollow" : ""}`, cx, cy, r: p.front ? 5 : 3.5 });
+    const look = `dot${p.front && !p.misses ? " front" : ""}${p.hollow ? " hollow" : ""}`;
+    if (SHAPES[(p.series || 0) % 4]) make(group, "path", { class: look, d: SHAPES[p.series % 4], transform: `translate(${cx} ${cy}) scale(${p.front ? 1 : 0.7})` });
+    else make(group, "circle", { class: look, cx, cy, r: p.front ? 5 : 3.5 });
     if (p.baseline) make(group, "path", { class: "ring baseline", d: `M${cx} ${cy - 8}L${cx + 8} ${cy}L${cx} ${cy + 8}L${cx - 8} ${cy}Z` });
     if (p.picked) make(group, "circle", { class: "ring picked", cx, cy, r: 9 });
     return group;
@@ -195,7 +203,7 @@ function scatter(root) {
   // Names of what was picked, each beside its point where there is room.
   function names(svg, points, px, py, x, y, box) {
     const taken = points.map((p) => ({ l: px(p.values[x.name]) - 5, r: px(p.values[x.name]) + 5, t: py(p.values[y.name] + (p.error || 0)) - 5, b: py(p.values[y.name] - (p.error || 0)) + 5 }));
-    for (const p of points.filter((one) => one.picked || one.named)) {
+    for (const p of points.filter((one) => (one.picked && !plot.series) || one.named)) {
       const [cx, cy] = [px(p.values[x.name]), py(p.values[y.name])];
       const text = make(svg, "text", { class: "label" }, p.short);
       const w = text.getComputedTextLength();

@@ -1,0 +1,66 @@
+"""Several runs on one page."""
+
+from __future__ import annotations
+
+import json
+import re
+
+import pytest
+
+from weft.report import write_comparison
+from weft.run.compare_runs import compare_runs
+from weft.search.results import read
+
+from . import fake
+from .conftest import Reported
+from .test_report_browser import CONTRAST, DESKTOP, PHONE, opened
+from .test_report_content import Page, plain
+
+
+@pytest.fixture(scope="module")
+def compared(full, tmp_path_factory) -> Reported:
+    """The complete run beside a smaller search of another seed, whose name looks like markup."""
+    place = tmp_path_factory.mktemp("compared")
+    other = fake.make_run(place / "<b>other", trials=12, upto="search", settings=["search.seed=5"])
+    return Reported(full.run, write_comparison([full.run, other], place / "comparison.html"))
+
+
+def test_the_page_has_every_trial_of_every_run_and_its_fronts(compared, full):
+    other = compared.path.parent / "<b>other"
+    found = compare_runs([full.run, type(full.run)(other)])
+    plot = json.loads(re.search(r'<script type="application/json">(.*?)</script>', compared.html, re.S)[1])
+    assert plot["series"] == [one.run for one in found.runs]
+    for series, path in enumerate((full.run.path, other)):
+        mine = [point for point in plot["points"] if point["series"] == series]
+        assert len(mine) == len(read(path).evaluated)
+        assert sum(point["front"] for point in mine) == len(found.runs[series].front)
+        assert sum(point["picked"] for point in mine) == sum(point.joint for point in found.runs[series].front)
+    text = plain(compared.html)
+    best = max(found.runs, key=lambda one: one.hypervolume)
+    assert f"{best.run} dominates {best.hypervolume:.3f} of the common box" in text
+    for one in found.runs:
+        assert f"{one.hypervolume:.4f}" in text
+    assert "search.seed 0 5" in text
+    assert all(design.id in text for design in full.run.designs())
+    assert "b" not in Page(compared.html).tags
+
+
+@pytest.mark.parametrize("viewport", [DESKTOP, PHONE], ids=["desktop", "phone"])
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_the_page_fits_and_reads_in_a_browser_without_a_network(browser, compared, viewport, scheme):
+    with opened(browser, compared, viewport, scheme) as page:
+        assert page.evaluate("document.documentElement.scrollWidth") <= viewport["width"]
+        assert page.evaluate(CONTRAST) == []
+        assert page.locator("#fronts .stair").count() == 2
+        page.locator("#fronts .point[tabindex='0']").focus()
+        first = page.locator("#fronts .tip").inner_text()
+        page.keyboard.press("ArrowRight")
+        assert page.locator("#fronts .tip").inner_text() != first
+
+
+def test_without_scripts_the_fronts_are_drawn_as_they_are(browser, compared):
+    context = browser.new_context(java_script_enabled=False, offline=True)
+    page = context.new_page()
+    page.goto(compared.path.as_uri())
+    assert page.locator("#s-fronts svg[role=img]").count() == 3
+    context.close()
