@@ -57,5 +57,17 @@ class BudgetError(WeftError, RuntimeError):
     exit_code = 5
 
 
+class RenamedWarning(UserWarning):
+    """A field of an experiment has another name by now; the old one goes on working for a while."""
+
+
+class PluginWarning(UserWarning):
+    """A package offers something to weft that cannot be used, and is left out."""
+
+
 class NoEffectWarning(UserWarning):
     """A step found nothing to do, which is rarely what its caller wanted."""
+
+
+class AccessError(WeftError, ValueError):
+    """An agent's call asks for a file, a function or an address that it may not have."""

@@ -11,10 +11,8 @@ from typing import get_args
 
 from weft.config import Part, find_part
 from weft.cost._base import CostInput, CostModel, Target, providing, register, require
+from weft.objectives import SHARES
 from weft.types import Estimate, Quantity, Stage
-
-RESOURCES = {"lut_fraction": "lut", "ff_fraction": "ff", "dsp_fraction": "dsp", "bram_fraction": "bram_18k"}
-"""What each share is a share of."""
 
 
 @register
@@ -22,7 +20,7 @@ class Fractions:
     """Shares of the target's part, by the counts of other cost models."""
 
     name = "fractions"
-    provides = (*RESOURCES, "avg_resource")
+    provides = (*SHARES, "avg_resource")
 
     def supports(self, design: CostInput) -> str | None:
         return next(filter(None, (model.supports(design) for model in _models(()))), None)
@@ -35,14 +33,14 @@ class Fractions:
         if not among:
             require(self, design)
         part, counts = find_part(target.part), dict[str, Quantity]()
-        for resource, model in zip(RESOURCES.values(), _models(among), strict=True):
+        for resource, model in zip(SHARES.values(), _models(among), strict=True):
             counts[resource] = design.ask(model, target)[resource]
-        shares = {name: _share(counts[resource], resource, part) for name, resource in RESOURCES.items()}
+        shares = {name: _share(counts[resource], resource, part) for name, resource in SHARES.items()}
         return Estimate(quantities={**shares, "avg_resource": _mean(shares.values(), part)})
 
 
 def _models(among: Sequence[str]) -> list[CostModel]:
-    return [providing(resource, among) for resource in RESOURCES.values()]
+    return [providing(resource, among) for resource in SHARES.values()]
 
 
 def _share(count: Quantity, resource: str, part: Part) -> Quantity:

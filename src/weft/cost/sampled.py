@@ -50,7 +50,7 @@ def sampled_model(architecture: Architecture, bits: int, sparsity: float = 0.0, 
             f"kernels are sampled with at least 1 bit and a sparsity from 0 to 1; got {bits} bits and {sparsity:g}"
         )
     rng = np.random.default_rng(seed)
-    model = build(architecture.with_numbers(FixedNumbers(total_bits=bits, io_bits=max(bits, 2))))
+    model = build(architecture.whole().with_numbers(FixedNumbers(total_bits=bits, io_bits=max(bits, 2))))
     for kernel in kernels(model):
         shape: tuple[int, ...] = tuple(kernel.variable.shape)
         fan_in = max(1, int(np.prod(shape[:-1])))
