@@ -4,8 +4,9 @@ VENV   ?= .venv
 BIN     = $(VENV)/bin
 STAMP   = $(VENV)/.weft-installed
 DEV     = $(VENV)/.weft-dev-installed
+DOCS    = $(VENV)/.weft-docs-installed
 
-.PHONY: demo test test-all test-nightly test-backends test-cluster lint benchmarks clean browser
+.PHONY: demo test test-all test-nightly test-backends test-cluster lint benchmarks docs support clean browser
 
 # The environment: everything `weft` needs is on PyPI; no vendor tool, no licence. For the tests of other backends it is
 # the CPU build of PyTorch: 2.13.0 asked for by name, a plain `torch` brings CUDA along.
@@ -22,17 +23,21 @@ $(DEV): pyproject.toml $(STAMP)
 	$(BIN)/python -m pip install --quiet --editable ".[dev]"
 	touch $@
 
+$(DOCS): pyproject.toml $(DEV)
+	$(BIN)/python -m pip install --quiet --editable ".[docs]"
+	touch $@
+
 demo: $(STAMP)
 	$(BIN)/weft run jets-demo --out runs/demo
 	@echo "Open runs/demo/report.html in a browser."
 
-test: $(DEV) browser
-	$(BIN)/ruff check src tests benchmarks
-	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not slow and not gpu and not vendor and not cluster"
-	KERAS_BACKEND=torch $(BIN)/python -m pytest -m "backends and not slow" tests/compression/test_conformance.py
+test: $(DOCS) browser
+	$(BIN)/ruff check src tests benchmarks docs
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not slow and not gpu and not vendor and not cluster" --junitxml=$(VENV)/jax.xml
+	KERAS_BACKEND=torch $(BIN)/python -m pytest -m "backends and not slow" --junitxml=$(VENV)/torch.xml tests/compression/test_conformance.py tests/pytorch
 
-test-all: $(DEV) browser
-	$(BIN)/ruff check src tests benchmarks
+test-all: $(DOCS) browser
+	$(BIN)/ruff check src tests benchmarks docs
 	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not gpu and not vendor and not cluster"
 	KERAS_BACKEND=torch $(BIN)/python -m pytest -n 2 --dist loadfile -m "backends and not gpu and not vendor"
 	$(BIN)/python -m pip install --quiet tensorflow-cpu
@@ -54,9 +59,9 @@ test-cluster: $(DEV)
 	$(BIN)/python -m pytest -m cluster -s tests/cluster
 
 lint: $(DEV)
-	$(BIN)/ruff check src tests benchmarks
-	$(BIN)/ruff format --check src tests benchmarks
-	$(BIN)/pyright
+	$(BIN)/ruff check src tests benchmarks docs
+	$(BIN)/ruff format --check src tests benchmarks docs/_ext docs/tutorials docs/conf.py
+	$(BIN)/pyright --pythonpath $(BIN)/python
 
 # The report is tested in a real browser. Debian's Chromium is used where none is on PATH and apt may install it.
 browser:
@@ -65,10 +70,19 @@ browser:
 	    apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends chromium; \
 	  else echo "no Chromium found and no right to install it: the browser test will be skipped"; fi; }
 
+# The site, with every tutorial run and warnings as errors; without the cache of an earlier build.
+docs: $(DOCS)
+	$(BIN)/python -m sphinx -W --keep-going -E -b html docs docs/_build/html
+	@echo "Open docs/_build/html/index.html in a browser."
+
+# The table of what prunes what, from the results that `make test` left.
+support:
+	$(BIN)/python benchmarks/pruning_support.py --from jax=$(VENV)/jax.xml torch=$(VENV)/torch.xml
+
 benchmarks: $(DEV)
 	$(BIN)/python benchmarks/engine.py
 	$(BIN)/python benchmarks/search.py
 	$(BIN)/python benchmarks/compression.py
 
 clean:
-	rm -rf $(VENV) .envs runs build dist .pytest_cache .hypothesis .ruff_cache
+	rm -rf $(VENV) .envs runs build dist docs/_build .pytest_cache .hypothesis .ruff_cache

@@ -22,9 +22,9 @@ ONE_THREAD = {
 }
 
 
-def machine() -> dict[str, Any]:
+def machine(*more: str) -> dict[str, Any]:
     """Return the machine and the versions that a ratio was measured with."""
-    names = ("weft", "keras", "jax", "hgq2", "optuna", "numpy")
+    names = ("weft", "keras", "jax", "hgq2", "optuna", "numpy", *more)
     model = [line for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name")]
     return {
         "processor": model[0].split(":")[1].strip() if model else platform.processor(),
@@ -39,6 +39,11 @@ def spread(values: Sequence[float]) -> dict[str, float]:
     """Return median, quartiles and count."""
     low, middle, high = statistics.quantiles(values, n=4)
     return {"median": middle, "low": low, "high": high, "n": len(values)}
+
+
+def ratio(ours: Sequence[float], theirs: Sequence[float]) -> float:
+    """Return the median over rounds of the ratio of two rates."""
+    return round(statistics.median(a / b for a, b in zip(ours, theirs, strict=True)), 2)
 
 
 def emit(**line: Any) -> None:

@@ -1,16 +1,22 @@
-"""Trials per minute of a search with 1 and with 2 workers; compile time is shown apart.
+"""Trials per minute of a search, beside SNAC-Pack's way, and how soon it has what a random search finds.
 
-The same small search (same seed, so the same trials) runs with 1 and with 2 workers in turn. Start-up of the workers is
-part of the wall time. The first round fills the compilation cache, which is kept in a temporary folder.
+`workers`: the same small search (same seed, so the same trials) with 1 and with 2 workers in turn. Start-up of the
+workers is part of the wall time. The first round fills the compilation cache, kept in a temporary folder.
+`peers`: the networks of one search on SNAC-Pack's jet space, trained by two workers of weft (which also cost each one),
+and one after the other by Keras' `fit` on JAX and on PyTorch with all cores, in turn; same rows, same epochs.
+`hypervolume`: NSGA-II and random search with several seeds; trials until 95 % of the random search's last hypervolume.
 
-    python benchmarks/search.py [--rounds 3] [--trials 12]
+    python benchmarks/search.py [--rounds 3] [--trials 12] [--only peers]
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import statistics
+import subprocess
+import sys
 import tempfile
 import time
 from pathlib import Path
@@ -22,30 +28,108 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--trials", type=int, default=12)
+    parser.add_argument("--only", choices=sorted(PARTS))
     options = parser.parse_args()
     emit(benchmark="search", **machine())
     with tempfile.TemporaryDirectory() as directory:
         os.environ["WEFT_CACHE"] = str(Path(directory) / "cache")
-        rates: dict[int, list[float]] = {1: [], 2: []}
-        for number in range(options.rounds + 1):
-            for workers in (1, 2):
-                found = run(Path(directory) / f"run-{number}-{workers}", workers, options.trials)
-                cold = number == 0
-                emit(
-                    round=number,
-                    workers=workers,
-                    compilation_cache="cold" if cold and workers == 1 else "warm",
-                    **found,
-                )
-                if not cold:
-                    rates[workers].append(found["trials_per_minute"])
-        for workers, values in rates.items():
-            emit(workers=workers, trials_per_minute=round(statistics.median(values), 2), rounds=options.rounds)
-        ratios = [two / one for one, two in zip(rates[1], rates[2], strict=True)]
-        emit(ratio="2 workers / 1 worker", value=round(statistics.median(ratios), 2))
+        for name, part in PARTS.items():
+            if options.only in (None, name):
+                part(Path(directory), options.rounds, options.trials)
 
 
-def run(path: Path, workers: int, trials: int) -> dict[str, float]:
+def workers(directory: Path, rounds: int, trials: int) -> None:
+    rates: dict[int, list[float]] = {1: [], 2: []}
+    for number in range(rounds + 1):
+        for count in (1, 2):
+            changes = [f"search.trials={trials}", "search.population=6", f"search.workers={count}"]
+            found = run(directory / f"run-{number}-{count}", "jets-demo", changes)
+            cold = number == 0
+            cache = "cold" if cold and count == 1 else "warm"
+            emit(part="workers", round=number, workers=count, compilation_cache=cache, **found)
+            if not cold:
+                rates[count].append(found["trials_per_minute"])
+    for count, values in rates.items():
+        emit(part="workers", workers=count, trials_per_minute=round(statistics.median(values), 2), rounds=rounds)
+    ratios = [two / one for one, two in zip(rates[1], rates[2], strict=True)]
+    emit(part="workers", ratio="2 workers / 1 worker", value=round(statistics.median(ratios), 2))
+
+
+PEER_SPACE = [
+    "search.epochs=5",
+    "search.batch_size=128",
+    "search.baselines=[]",
+    "search.workers=2",
+    "search.vmap=never",
+]
+"""SNAC-Pack's jet space with its epochs and batches, on the preset's 8 particles."""
+
+
+def peers(directory: Path, rounds: int, trials: int) -> None:
+    from weft.search.results import read
+
+    changes = [*PEER_SPACE, "search.sampler=random", f"search.trials={trials}", f"search.population={trials}"]
+    rates: dict[str, list[float]] = {"weft": [], "fit-jax": [], "fit-torch": []}
+    for number in range(rounds):
+        path = directory / f"peer-{number}"
+        found = run(path, "snac-jets", [*changes, f"search.seed={number}"])
+        rates["weft"].append(found["trials_per_minute"])
+        emit(part="peers", round=number, contender="weft", **found)
+        genotypes = directory / f"genotypes-{number}.json"
+        genotypes.write_text(json.dumps([trial.genotype for trial in read(path).trials]))
+        for backend in ("jax", "torch"):
+            rate = _fit(backend, path / "config.resolved.yaml", genotypes)
+            rates[f"fit-{backend}"].append(rate)
+            emit(part="peers", round=number, contender=f"fit-{backend}", trials_per_minute=round(rate, 2))
+    for name in ("fit-jax", "fit-torch"):
+        ratios = [mine / theirs for mine, theirs in zip(rates["weft"], rates[name], strict=True)]
+        emit(part="peers", ratio=f"weft / {name}", value=round(statistics.median(ratios), 2), rounds=rounds)
+
+
+def _fit(backend: str, experiment: Path, genotypes: Path) -> float:
+    script = Path(__file__).with_name("_search_peer.py")
+    done = subprocess.run(
+        [sys.executable, str(script), str(experiment), str(genotypes)],
+        env={**os.environ, "KERAS_BACKEND": backend},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    found = json.loads(done.stdout.splitlines()[-1])
+    return 60 * found["trials"] / found["seconds"]
+
+
+def hypervolume(directory: Path, rounds: int, trials: int) -> None:
+    """Search with both samplers and the same seeds; the box is spanned by all designs of both."""
+    from weft.search.results import read
+    from weft.search.seeds import spread
+
+    shares = []
+    for seed in range(rounds):
+        both = {}
+        for index, sampler in enumerate(("random", "nsga2")):
+            path = directory / f"{sampler}-{seed}"
+            changes = [f"search.sampler={sampler}", f"search.trials={5 * trials}", f"search.population={trials}",
+                       f"search.seed={seed}", "search.workers=2", "search.vmap=never"]  # fmt: skip
+            emit(part="hypervolume", sampler=sampler, seed=seed, **run(path, "jets-demo", changes))
+            both[index] = read(path)
+        volumes = spread(both).volumes
+        goal = 0.95 * volumes[0][-1]
+        reached = [int((volume >= goal).argmax()) + 1 if (volume >= goal).any() else None for volume in volumes]
+        total = len(both[0].evaluated)
+        found = {
+            "random_ends_with": float(volumes[0][-1]),
+            "nsga2_ends_with": float(volumes[1][-1]),
+            "evaluated": total,
+            "random_reaches_95_percent_after": reached[0],
+            "nsga2_reaches_it_after": reached[1],
+        }
+        emit(part="hypervolume", seed=seed, **found)
+        shares.append(reached[1] / total if reached[1] else float("inf"))
+    emit(part="hypervolume", ratio="designs of nsga2 to 95 % / all designs of random", value=statistics.median(shares))
+
+
+def run(path: Path, preset: str, changes: list[str]) -> dict[str, float]:
     from contextlib import nullcontext
 
     from weft.config import load
@@ -53,20 +137,21 @@ def run(path: Path, workers: int, trials: int) -> dict[str, float]:
     from weft.run.stages import execute
     from weft.search.results import read
 
-    changes = [f"search.trials={trials}", "search.population=6", f"search.workers={workers}"]
-    run = Run.create(path, load("jets-demo", changes), "")
+    run = Run.create(path, load(preset, changes), "")
     start = time.perf_counter()
     execute(run, ("data", "search"), lambda title: nullcontext(lambda done, total, note="": None))
     wall = time.perf_counter() - start
     done = [trial for trial in read(path).evaluated]
     return {
-        "trials_per_minute": round(60 * trials / wall, 2),
+        "trials_per_minute": round(60 * run.experiment.search.trials / wall, 2),
         "evaluated": len(done),
         "wall_seconds": round(wall, 1),
         "training_and_cost_seconds": round(sum(t.seconds - t.compile_seconds for t in done), 1),
         "compile_seconds": round(sum(t.compile_seconds for t in done), 1),
     }
 
+
+PARTS = {"workers": workers, "peers": peers, "hypervolume": hypervolume}
 
 if __name__ == "__main__":
     main()

@@ -13,31 +13,33 @@ SOURCE = Path(__file__).parents[1] / "src" / "weft"
 
 LEVELS = [
     {"errors"},
-    {"user_code"},
+    {"user_code", "plugins"},
     {"_backend", "types", "atomic", "objectives", "section"},
     {"ops", "lock", "_tracing"},
     {"prune", "choice"},
     {"blocks"},
     {"config"},
     {"data", "adder_graph"},
-    {"quantize"},
-    {"layers"},
+    {"quantize", "draft", "migration"},
+    {"torch_loop"},
+    {"layers", "pytorch"},
     {"space", "train"},
     {"cost"},
     {"testing"},
     {"compression"},
-    {"firmware"},
+    {"firmware", "onnx"},
     {"search", "surrogate"},
     {"run", "report"},
     {"tune"},
-    {"cli"},
+    {"cli", "mcp"},
 ]
 """From the bottom to the top: a room imports from rooms below it, or from itself."""
 
-SIDE_BY_SIDE = {"run", "report"}
-"""A run writes its report at the end, and the report reads the run: these two rooms have a door between them."""
+SIDE_BY_SIDE = {"run", "report", "cli", "mcp"}
+"""A run writes its report at the end, and the report reads the run: these two rooms have a door between them. So have
+the two surfaces: a command starts the server, which shows what commands show."""
 
-FRAMEWORKS = ("jax", "keras", "torch", "tensorflow", "matplotlib", "optuna", "pandas", "pyarrow", "distributed")
+FRAMEWORKS = ("jax", "keras", "torch", "tensorflow", "matplotlib", "onnx", "optuna", "pandas", "pyarrow", "distributed")
 
 
 def level(room: str) -> int:

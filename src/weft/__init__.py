@@ -1,4 +1,10 @@
-"""weft: networks woven into FPGA fabric, from data and a budget to verified firmware."""
+"""weft: networks woven into FPGA fabric, from data and a budget to verified firmware.
+
+The names here compress a Keras model that you have; each says in its own docstring what it takes and returns. All else
+has its home: `weft.config` (experiment files), `weft.data`, `weft.draft` (drafts of experiments), `weft.cost`,
+`weft.firmware`, `weft.run` (run directories), `weft.testing` (for authors of plug-ins). `docs/stability.md` says what
+stays.
+"""
 
 from __future__ import annotations
 
@@ -13,32 +19,46 @@ if TYPE_CHECKING:
     from weft.compression.callback import StagesCallback
     from weft.compression.finalize import finalize
     from weft.compression.stages import Stages
+    from weft.onnx.load import from_qonnx
+    from weft.pytorch.convert import from_torch
+    from weft.pytorch.freeze import to_torch
     from weft.quantize.check import check
+    from weft.torch_loop.module import TorchModule, penalty
 
 __version__ = "0.1.0"
 
 __all__ = [
     "Stages",
     "StagesCallback",
+    "TorchModule",
     "__version__",
     "check",
     "compress",
     "distil",
     "finalize",
     "fit",
+    "from_qonnx",
+    "from_torch",
     "layers",
     "optimizer",
+    "penalty",
+    "to_torch",
 ]
 
 _HOMES = {
     "Stages": "weft.compression.stages",
     "StagesCallback": "weft.compression.callback",
+    "TorchModule": "weft.torch_loop.module",
     "check": "weft.quantize.check",
     "compress": "weft.compression.api",
     "distil": "weft.compression.api",
     "finalize": "weft.compression.finalize",
     "fit": "weft.compression.api",
+    "from_qonnx": "weft.onnx.load",
+    "from_torch": "weft.pytorch.convert",
     "optimizer": "weft.compression.api",
+    "penalty": "weft.torch_loop.module",
+    "to_torch": "weft.pytorch.freeze",
 }
 
 set_backend()
