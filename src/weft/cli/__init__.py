@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from weft.cli._app import app
+from weft.cli._interrupt import install
 
 
 def main() -> None:
     """Run the command line."""
+    install()
     from weft.cli import (  # noqa: F401 - importing a command registers it
         agent,
         compare,
