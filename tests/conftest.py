@@ -15,6 +15,7 @@ import pytest
 from hypothesis import settings
 
 import weft  # noqa: F401 - chooses the backend before a test imports Keras
+from weft.train.engine import use_compilation_cache
 
 settings.register_profile("weft", deadline=None, derandomize=True)
 settings.load_profile("weft")
@@ -32,6 +33,9 @@ def _cache(tmp_path_factory):
     base = tmp_path_factory.getbasetemp()
     shared = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
     os.environ["WEFT_CACHE"] = os.environ.get("WEFT_TEST_CACHE") or str(shared / "cache")
+    os.environ["JAX_COMPILATION_CACHE_DIR"] = os.environ["WEFT_CACHE"] + "/jax"
+    if os.environ["KERAS_BACKEND"] == "jax":
+        use_compilation_cache()
 
 
 @pytest.fixture(autouse=True)

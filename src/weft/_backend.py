@@ -14,6 +14,8 @@ from importlib.machinery import ModuleSpec
 from pathlib import Path
 from types import ModuleType
 
+from weft._cache import cache_directory
+
 _REGISTERED = "weft.compression.finalized"
 
 XLA_FLAG = "--xla_cpu_experimental_ynn_fusion_type="
@@ -23,11 +25,17 @@ set for the whole process: weft's engine and Keras' `fit` stay equal to the last
 
 
 def set_backend() -> None:
-    """Set `KERAS_BACKEND` to JAX if it is unset, and keep JAX on the CPU quiet about accelerators it lacks."""
+    """Set `KERAS_BACKEND` to JAX if it is unset; JAX keeps its programs on disk and quiet about devices it lacks.
+
+    What Keras runs without our engine (building a network, tracing its ranges, reading a file) are hundreds of small
+    programs that every process would compile again: a report took 26 s of processor time, and takes 17 s with them.
+    """
     if os.environ.setdefault("KERAS_BACKEND", "jax") == "jax" and _knows_ynn():
         flags = os.environ.get("XLA_FLAGS", "")
         if XLA_FLAG not in flags:
             os.environ["XLA_FLAGS"] = f"{flags} {XLA_FLAG}".strip()
+    os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(cache_directory() / "jax"))
+    os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 

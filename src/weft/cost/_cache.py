@@ -10,7 +10,6 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-import os
 import weakref
 from collections import OrderedDict
 from collections.abc import Callable
@@ -20,6 +19,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from weft import atomic
+from weft._cache import cache_directory
 from weft.types import Estimate
 
 log = logging.getLogger(__name__)
@@ -33,7 +33,7 @@ _structures: weakref.WeakKeyDictionary[Any, bytes] = weakref.WeakKeyDictionary()
 
 def directory() -> Path:
     """Return where estimates are kept between processes."""
-    return Path(os.environ.get("WEFT_CACHE") or Path.home() / ".cache" / "weft") / "costs"
+    return cache_directory() / "costs"
 
 
 def digest(model: Any, *more: Any) -> str:

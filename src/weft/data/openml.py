@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from weft import atomic
+from weft._cache import cache_directory
 from weft.config.data import DataConfig
 from weft.data import files
 from weft.data.roles import assign
@@ -78,7 +79,7 @@ def fetch(data_id: int, *, cache: Path | None = None, base_url: str | None = Non
         DataError: OpenML cannot be reached or does not have the set, the file breaks off, its checksum is wrong, or its
             format is not read by weft.
     """
-    cache = cache or Path(os.environ.get("WEFT_CACHE") or Path.home() / ".cache" / "weft")
+    cache = cache or cache_directory()
     directory = cache / "openml" / str(data_id)
     directory.mkdir(parents=True, exist_ok=True)
     with (directory / "lock").open("w") as lock:

@@ -20,6 +20,7 @@ from pathlib import Path
 
 import numpy as np
 
+from weft._cache import cache_directory
 from weft.adder_graph import TOP
 from weft.errors import ToolError, ToolNotFoundError
 from weft.firmware import rtl
@@ -181,7 +182,7 @@ def _runtime() -> Path:
     """Return where Verilator's own library, compiled, is kept for all designs: it takes longer than a small design."""
     compiler = subprocess.run([_compiler(), "--version"], capture_output=True, check=True).stdout
     key = hashlib.sha256(compiler + f"{_root()} {version('verilator')} {_FLAGS}".encode()).hexdigest()[:16]
-    cache = Path(os.environ.get("WEFT_CACHE") or Path.home() / ".cache" / "weft").resolve()
+    cache = cache_directory().resolve()
     cache.mkdir(parents=True, exist_ok=True)
     return cache / f"verilated-{key}.o"
 

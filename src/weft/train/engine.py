@@ -10,14 +10,13 @@ Learning rate and β enter as arrays with one value a step, so schedules and con
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from weft._cache import cache_directory
 from weft.errors import ShapeError, UnsupportedError
 from weft.train._threefry import fuse_random_bits
 from weft.train.losses import Penalty
@@ -53,8 +52,7 @@ def use_compilation_cache() -> None:
     """Keep compiled programs on disk, so that one architecture compiles once a machine, not once a process."""
     import jax
 
-    directory = os.environ.get("WEFT_CACHE", str(Path.home() / ".cache" / "weft"))
-    jax.config.update("jax_compilation_cache_dir", str(Path(directory) / "jax"))
+    jax.config.update("jax_compilation_cache_dir", str(cache_directory() / "jax"))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
 
 
