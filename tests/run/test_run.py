@@ -42,6 +42,9 @@ def test_the_summary_has_the_keys_that_other_programs_read(finished):
         assert design["cost"]["lut"]["stage"] == "synthesis"
         assert design["cost"]["lut"]["source"].startswith("yosys 0.70")
         assert design["estimates"]["lut"]["stage"] == "solver"
+        assert design["cost"]["lut_fraction"]["stage"] == "synthesis"
+        assert design["cost"]["lut_fraction"]["value"] == design["cost"]["lut"]["value"] / 1_728_000
+        assert design["cost"]["avg_resource"]["stage"] == "synthesis"
         assert design["cost"]["latency_ns"]["value"] == 4.0 * design["cost"]["latency_cycles"]["value"]
         for quantity in design["cost"].values():
             assert {"value", "unit", "stage", "source"} <= quantity.keys()

@@ -21,27 +21,27 @@ CALIBRATE = {"every": 4, "designs": 3}
 
 
 def record(
-    number: int, accuracy: float, lut: float, low: float | None = None, high: float | None = None
+    number: int, accuracy: float, lut: float, low: float | None = None, high: float | None = None, name: str = "lut"
 ) -> TrialRecord:
     quantity = {**toy.quantity(lut), "low": low, "high": high}
     return TrialRecord(
         number, "complete", f"k{number}", {}, {}, metrics={"accuracy": {"mean": accuracy, "std": None}},
-        costs={"lut": {"quantity": quantity, "std": None}}, violations={"lut": lut / 500 - 1}, weights=("w",),
+        costs={name: {"quantity": quantity, "std": None}}, violations={name: lut / 500 - 1}, weights=("w",),
     )  # fmt: skip
 
 
-def found(estimate: float, value: float) -> dict:
+def found(estimate: float, value: float, name: str = "lut") -> dict:
     quantity = {
         "estimate": estimate,
         "low": None,
         "high": None,
         "measured": {**toy.quantity(value), "stage": "synthesis"},
     }
-    return {"reason": "at random", "quantities": {"lut": quantity}}
+    return {"reason": "at random", "quantities": {name: quantity}}
 
 
-def one_round(pairs: dict[int, tuple[float, float]]) -> dict:
-    return {"evaluated": 9, "trials": {str(number): found(*pair) for number, pair in pairs.items()}}
+def one_round(pairs: dict[int, tuple[float, float]], name: str = "lut") -> dict:
+    return {"evaluated": 9, "trials": {str(number): found(*pair, name) for number, pair in pairs.items()}}
 
 
 def test_a_round_takes_the_uncertain_the_unlike_and_one_at_random():
@@ -61,21 +61,22 @@ def test_a_round_takes_the_uncertain_the_unlike_and_one_at_random():
     assert choose(later, {3}, 3, seed=1)[0][0] == 3 and choose(later, set(), 3, seed=1) == []
 
 
-def test_measured_trials_show_what_was_measured_and_the_others_the_calibrated_estimate():
-    trials = [record(i, 0.7, 100.0 * (i + 1)) for i in range(14)]
+@pytest.mark.parametrize("name", ["lut", "lut_fraction"])
+def test_measured_trials_show_what_was_measured_and_the_others_the_calibrated_estimate(name):
+    trials = [record(i, 0.7, 100.0 * (i + 1), name=name) for i in range(14)]
     pairs = {i: (100.0 * (i + 1), 120.0 * (i + 1)) for i in range(12)}
-    after = rescored(trials, [one_round(pairs)], {"lut": "<= 500"})
+    after = rescored(trials, [one_round(pairs, name)], {name: "<= 500"})
     for i in range(12):
-        quantity = after[i].costs["lut"]["quantity"]
+        quantity = after[i].costs[name]["quantity"]
         assert (quantity["stage"], quantity["value"]) == ("synthesis", 120.0 * (i + 1))
         assert f"estimated as {100 * (i + 1)}" in quantity["reason"]
-    last = after[13].costs["lut"]
+    last = after[13].costs[name]
     assert last["quantity"]["value"] == pytest.approx(1680.0) and last["raw"] == 1400.0
     assert (
         last["quantity"]["low"] == pytest.approx(1680.0) and "put right by 12 syntheses" in last["quantity"]["reason"]
     )
-    assert trials[4].violations["lut"] <= 0 < after[4].violations["lut"]  # 500 by the estimate, 600 in truth
-    assert rescored(trials, [], {"lut": "<= 500"}) == tuple(trials)
+    assert trials[4].violations[name] <= 0 < after[4].violations[name]  # 500 by the estimate, 600 in truth
+    assert rescored(trials, [], {name: "<= 500"}) == tuple(trials)
 
 
 def test_with_folds_the_mean_is_calibrated_and_not_replaced():

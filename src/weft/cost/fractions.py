@@ -6,7 +6,7 @@ The counts are those of the cost models that decide; this one divides. The mean 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import get_args
 
 from weft.config import Part, find_part
@@ -32,11 +32,17 @@ class Fractions:
         among = getattr(target, "among", ())
         if not among:
             require(self, design)
-        part, counts = find_part(target.part), dict[str, Quantity]()
+        counts = dict[str, Quantity]()
         for resource, model in zip(SHARES.values(), _models(among), strict=True):
             counts[resource] = design.ask(model, target)[resource]
-        shares = {name: _share(counts[resource], resource, part) for name, resource in SHARES.items()}
-        return Estimate(quantities={**shares, "avg_resource": _mean(shares.values(), part)})
+        return Estimate(quantities=shares_of(counts, target.part))
+
+
+def shares_of(counts: Mapping[str, Quantity], part: str) -> dict[str, Quantity]:
+    """Return the shares of a part's resources, and their mean, by name; the counts are those of one source."""
+    found = find_part(part)
+    shares = {name: _share(counts[resource], resource, found) for name, resource in SHARES.items()}
+    return {**shares, "avg_resource": _mean(shares.values(), found)}
 
 
 def _models(among: Sequence[str]) -> list[CostModel]:

@@ -130,6 +130,7 @@ def hls_level(design: Design) -> tuple[list[Level], dict[str, str]]:
 
 def _synthesise(run: Run, design: Design) -> None:
     from weft.adder_graph import AdderGraph
+    from weft.cost.fractions import shares_of
     from weft.firmware.synth import synthesise, synthesise_layers, vivado
 
     config, target = run.experiment.firmware, run.experiment.target
@@ -141,6 +142,7 @@ def _synthesise(run: Run, design: Design) -> None:
     if config.synth_layers:
         graph = AdderGraph.load(design.graph)
         design.write("layers.json", synthesise_layers(graph, target.part, target.clock_period_ns, limit))
+    found |= shares_of(found, target.part)
     design.write("synthesis.json", {name: quantity.model_dump(mode="json") for name, quantity in found.items()})
 
 

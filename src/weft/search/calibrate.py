@@ -25,7 +25,7 @@ from weft.search.constraints import relative_violation
 if TYPE_CHECKING:
     from weft.search.results import SearchResults, TrialRecord
 
-QUANTITIES = ("lut", "ff")
+QUANTITIES = ("lut", "ff", "lut_fraction", "ff_fraction")
 """What synthesis gives and estimates give, too."""
 
 UNKNOWN = 0.2
@@ -154,11 +154,11 @@ def _rescored(
         of = found.get(trial.number, {}).get("quantities", {}).get(name)
         one = len(trial.weights) == 1 and trial.seeds is None  # otherwise the estimate is a mean, or of other weights
         if of is not None and one:
-            better = {**of["measured"], "reason": f"estimated as {of['estimate']:.0f} in the search"}
+            better = {**of["measured"], "reason": f"estimated as {of['estimate']:.6g} in the search"}
         elif name in maps and quantity["value"]:
             value, low, high = maps[name].range(quantity["value"])
             n = len(maps[name].estimates)
-            note = f"{quantity['value']:.0f} by the estimate, put right by {n} syntheses of this search"
+            note = f"{quantity['value']:.6g} by the estimate, put right by {n} syntheses of this search"
             better = {**quantity, "value": value, "low": low, "high": high, "reason": note}
         else:
             continue

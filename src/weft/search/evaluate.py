@@ -197,6 +197,7 @@ def _synthesise(job: Job, given: _Given, start: float) -> Result:
     """Return what synthesis finds for weights that `_evaluate` stored."""
     from weft.adder_graph import AdderGraph
     from weft.compression.finalize import assign
+    from weft.cost.fractions import shares_of
     from weft.firmware import emit
     from weft.firmware.synth import synthesise
     from weft.space.model import build
@@ -211,6 +212,7 @@ def _synthesise(job: Job, given: _Given, start: float) -> Result:
     target, firmware = experiment.target, Path(job.directory) / "firmware"
     emit(AdderGraph.from_model(final), firmware, target.part, target.clock_period_ns)
     found = synthesise(firmware, target.part, timeout_s=60.0 * experiment.firmware.synth_timeout_minutes)
+    found |= shares_of(found, target.part)
     costs = {name: quantity.model_dump(mode="json") for name, quantity in found.items()}
     return Result(job.number, job.fold, costs=costs, seconds=time.perf_counter() - start)
 

@@ -1,0 +1,105 @@
+"""The short forms of the case studies from the command line: minutes, designs, and the published figures beside them.
+
+Each preset goes through `weft run` to designs that are verified bit for bit and synthesised. The table is written into
+`docs/searching.md`.
+
+    python benchmarks/studies.py [--out runs/studies] [--studies snac-jets-quick,...] [--write]
+
+A run that is there already is read, not repeated.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+from _measure import put
+
+from weft.config import load
+from weft.space.architecture import parse
+
+DOCUMENT = Path(__file__).parents[1] / "docs" / "searching.md"
+BEGIN, END = "<!-- table of studies: written by benchmarks/studies.py -->", "<!-- end of the table -->"
+
+STUDIES = ("snac-jets-quick", "snac-qubit-quick", "pquant-jsc-quick", "lut-frontier-quick")
+
+PUBLISHED = {
+    "snac-jets-quick": [
+        "| *24-120-60-32-64-64-64-32-44-5, half pruned* | *63.77* | *155 080* | *25 714* | *262* | *21 (105)* | |",
+        "| *24-128-32-16-32-5, SNAC accuracy* | *63.84* | *57 728* | *12 605* | *0* | *24 (140)* | |",
+        "| *24-64-32-16-32-5, SNAC resource* | *62.30* | *34 472* | *5 061* | *0* | *10 (50)* | |",
+    ],
+    "snac-qubit-quick": [
+        "| *800-4-1, window 400 from 100* | *96.06* | *15 045* | *3 656* | | *6 (19.35)* | |",
+        "| *500-2-1* | *95.21* | *6 996* | *2 330* | | *4 (12.9)* | |",
+    ],
+    "pquant-jsc-quick": [
+        "| *16-64-32-32-5, DST per weight, OpenML* | *76.3* | *3 895* | *2 899* | *154* | *10 (47.2)* | |",
+    ],
+    "lut-frontier-quick": [
+        "| *KANELÉ, OpenML* | *76.0* | *1 232* | | | *(7.1)* | |",
+        "| *NeuraLUT-Assemble, OpenML* | *76.0* | *1 780* | | | *(2.1)* | |",
+    ],
+}
+"""Published figures: SNAC-Pack tables 1 to 4 (arXiv:2605.16138; accuracies before compression), PQuantML
+(arXiv:2603.26595), and the papers of KANELÉ and NeuraLUT-Assemble; all placed and routed by Vivado, on other data."""
+
+
+def run(study: str, place: Path) -> dict[str, Any]:
+    """Run a study, or read its run; return the summary."""
+    summary = place / "summary.json"
+    if not summary.exists() or json.loads(summary.read_text())["status"] != "finished":
+        command = [sys.executable, "-m", "weft", "run", *([str(place)] if place.exists() else [study, "--out", place])]
+        done = subprocess.run(list(map(str, command)), stdout=subprocess.DEVNULL, check=False)
+        if done.returncode:
+            raise SystemExit(f"{study} ended with exit code {done.returncode}; see {place}/log.jsonl")
+    return json.loads(summary.read_text())
+
+
+def network(design: dict[str, Any]) -> str:
+    """Return what a design is, and its name."""
+    return f"{parse(design['architecture']).describe()}, {design['id']}"
+
+
+def table_of(study: str, summary: dict[str, Any]) -> list[str]:
+    """Return a heading with the minutes, and a line for each design and each published one."""
+    metric = load(study).search.metric
+    lines = [f"**`{study}`**, {summary['seconds'] / 60:.1f} minutes:", ""]
+    lines += [
+        f"| design | {metric} % | LUT | FF | DSP | cycles (ns) | Keras = adder graph = RTL |",
+        "| --- | ---: | ---: | ---: | ---: | ---: | --- |",
+    ]
+    for design in summary["designs"]:
+        cost, found = design["cost"], design["verification"]
+        if cost["lut"]["stage"] != "synthesis":
+            raise SystemExit(f"design {design['id']} of {study} was not synthesised: {cost['lut']}")
+        value = design["metrics"][metric]["value"]
+        checked = f"{found['samples']:,} exact" if found["mismatches"] == 0 else f"{found['mismatches']} DIFFER"
+        lines.append(
+            f"| {network(design)} | {100 * value:.2f} | {cost['lut']['value']:,.0f} | {cost['ff']['value']:,.0f} "
+            f"| {cost['dsp']['value']:.0f} "
+            f"| {cost['latency_cycles']['value']:.0f} ({cost['latency_ns']['value']:g}) | {checked} |"
+        )
+    return [*lines, *PUBLISHED[study], ""]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--out", type=Path, default=Path("runs/studies"))
+    parser.add_argument("--studies", default=",".join(STUDIES))
+    parser.add_argument("--write", action="store_true", help="put the tables into docs/searching.md")
+    options = parser.parse_args()
+    lines: list[str] = []
+    for study in options.studies.split(","):
+        lines += table_of(study, run(study, options.out / study))
+        print("\n".join(lines[-8:]), flush=True)
+    if options.write:
+        put(DOCUMENT, BEGIN, END, "\n".join(lines).rstrip())
+
+
+if __name__ == "__main__":
+    main()
