@@ -12,7 +12,7 @@ import pytest
 SOURCE = Path(__file__).parents[1] / "src" / "weft"
 
 LEVELS = [
-    {"errors"},
+    {"errors", "_cache"},
     {"user_code", "plugins"},
     {"_backend", "types", "atomic", "objectives", "section"},
     {"ops", "lock", "_tracing"},

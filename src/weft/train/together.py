@@ -100,9 +100,7 @@ class Together:
         import jax.numpy as jnp
 
         first = members[0]
-        objection = _objection(members)
-        if objection is not None:
-            raise ShapeError(f"networks that train together {objection}")
+        _check(members)
         states = [member.engine.state() for member in members]
         self.members, self.engine = members, first.engine
         self.n_steps = min(n_steps or first.steps[0], first.steps[0])
@@ -147,18 +145,20 @@ class Together:
 
 def alike(members: Sequence[Member]) -> bool:
     """Say whether these can train together at all."""
-    return _objection(members) is None
+    try:
+        _check(members)
+    except ShapeError:
+        return False
+    return True
 
 
-def _objection(members: Sequence[Member]) -> str | None:
-    """Return why members cannot train together, or None."""
+def _check(members: Sequence[Member]) -> None:
     variables = [(*one.engine.model.trainable_variables, *one.engine.model.non_trainable_variables,
                   *one.engine.optimizer.variables) for one in members]  # fmt: skip
     if len({tuple((tuple(v.shape), str(v.dtype)) for v in mine) for mine in variables}) > 1:
-        return "must be of one structure, and their variables differ"
+        raise ShapeError("networks that train together must be of one structure, and their variables differ")
     if len({(member.steps, member.plan.epochs) for member in members}) > 1:
-        return "need equally many epochs, batches, and rows of a batch"
-    return None
+        raise ShapeError("networks that train together need equally many epochs, batches, and rows of a batch")
 
 
 def _padded(array: np.ndarray | None, length: int) -> np.ndarray | None:
