@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -53,13 +55,18 @@ def weft(*arguments: str | Path, **options) -> subprocess.CompletedProcess[str]:
 
 @pytest.fixture(scope="session")
 def finished(tmp_path_factory) -> Path:
-    """A run that went the whole way without interruption."""
-    directory = tmp_path_factory.mktemp("finished")
-    done = weft("run", write_experiment(directory), "--out", directory / "run", "--json")
-    assert done.returncode == 0, done.stderr
-    (directory / "stdout.json").write_text(done.stdout)
-    (directory / "stderr.txt").write_text(done.stderr)
-    return directory / "run"
+    """A run that went the whole way without interruption; each process of one run of the tests has a copy of it."""
+    base = tmp_path_factory.getbasetemp()
+    made = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "finished"
+    made.mkdir(exist_ok=True)
+    with open(made / "lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not (made / "stdout.json").exists():
+            done = weft("run", write_experiment(made), "--out", made / "run", "--json")
+            assert done.returncode == 0, done.stderr
+            (made / "stderr.txt").write_text(done.stderr)
+            (made / "stdout.json").write_text(done.stdout)
+    return shutil.copytree(made, tmp_path_factory.mktemp("copy") / "finished") / "run"
 
 
 def fingerprint(run: Path) -> dict[str, np.ndarray | str]:
