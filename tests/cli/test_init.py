@@ -8,7 +8,9 @@ import pty
 import subprocess
 import sys
 
+import numpy as np
 import pytest
+import uproot
 from typer.testing import CliRunner
 
 from tests.draft.test_look import KINDS, events, write
@@ -130,3 +132,17 @@ def test_on_a_terminal_it_asks(tmp_path):
     assert experiment.data.label == "w"
     assert experiment.target.budget.limits() == {"lut": 5000, "latency_ns": 40.0}
     assert experiment.target.part.startswith("xczu49dr")
+
+
+def test_a_tree_of_a_root_file_is_named_by_a_flag(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    n = np.arange(200)
+    with uproot.recreate("events.root") as file:
+        for name in ("Events", "Runs"):
+            file[name] = {"a": n / 7.0, "b": n % 3 * 1.5, "kind": n % 2}
+    refused = CliRunner().invoke(app, ["init", "events.root"])
+    assert refused.exit_code == 2
+    assert "holds 2 trees (Events, Runs); say which one with data.tree (weft init --tree)" in refused.stderr
+    done = CliRunner().invoke(app, ["init", "events.root", "--tree", "Events"])
+    assert done.exit_code == 0, done.stderr
+    assert load("experiment.yaml").data.tree == "Events"

@@ -173,9 +173,3 @@ def test_a_table_without_features_is_refused(tmp_path):
     path = write(tmp_path / "a.csv", ["note", "kind"], [["foo", "x"], ["bar", "y"]])
     with pytest.raises(DataError, match=r"no column is left to learn from beside the label 'kind'"):
         look_at(path, "kind")
-
-
-def test_a_root_file_is_refused_with_the_way_out(tmp_path):
-    (tmp_path / "a.root").write_bytes(b"root")
-    with pytest.raises(DataError, match=r"no reader knows the suffix '\.root'.*numpy\.savez.*uproot"):
-        look_at(tmp_path / "a.root")

@@ -23,6 +23,7 @@ def init(
     what: Annotated[str | None, typer.Argument(help="Your data file; or what you want, in one sentence.")] = None,
     out: Annotated[Path, typer.Option("--out", "-o", help="The file to write.")] = Path("experiment.yaml"),
     label: Annotated[str | None, typer.Option(help="Column or array of the label.")] = None,
+    tree: Annotated[str | None, typer.Option(help="Tree of a ROOT file, such as Events.")] = None,
     features: Annotated[str | None, typer.Option(help="Columns to use, separated by commas.")] = None,
     task: Annotated[str | None, typer.Option(help="classification, binary or regression.")] = None,
     part: Annotated[str | None, typer.Option(help="Part or board, such as zcu216.")] = None,
@@ -47,7 +48,8 @@ def init(
         )
     ask = sys.stdin.isatty() and sys.stderr.isatty() and not as_json
     given: dict[str, Any] = {
-        "label": label, "features": tuple(name.strip() for name in features.split(",")) if features else (),
+        "tree": tree, "label": label,
+        "features": tuple(name.strip() for name in features.split(",")) if features else (),
         "task": task, "part": part, "clock_period_ns": clock_ns, "latency_ns": latency_ns, "lut": lut, "ff": ff,
         "dsp": dsp, "accuracy": accuracy, "trials": trials, "quick": quick,
     }  # fmt: skip
@@ -70,14 +72,14 @@ def _request(what: str | None, given: dict[str, Any]) -> Request:
     """Return the wishes of a file's name or a sentence, and of flags, which count more."""
     from pydantic import ValidationError
 
-    from weft.data.files import READERS
+    from weft.data.files import READERS, ROOT
     from weft.draft import Request, read_request
 
     if what is None:
         raise ConfigError(f"nothing to begin with: give a data file or a sentence, as in: {USAGE}")
     path = Path(what).expanduser()
     if path.is_dir():
-        inside = [name.name for name in sorted(path.iterdir()) if name.suffix.lower() in READERS]
+        inside = [name.name for name in sorted(path.iterdir()) if name.suffix.lower() in (*READERS, ROOT)]
         raise ConfigError(
             f"{path} is a folder; name a data file in it" + (f": {', '.join(inside[:8])}" if inside else "")
         )
@@ -96,7 +98,7 @@ def _look(request: Request, ask: bool) -> tuple[Request, Look]:
     from weft.draft import look_at
 
     path = Path(request.files or "")
-    found = look_at(path, request.label, request.features, request.task)
+    found = look_at(path, request.label, request.features, request.task, request.tree)
     if found.label is None and found.columns:
         if not ask:
             columns = ", ".join(
@@ -110,7 +112,7 @@ def _look(request: Request, ask: bool) -> tuple[Request, Look]:
         for column in found.columns:
             typer.echo(f"  {column.name}: {column.kind}, {column.different} different", err=True)
         name = _question("Which column is the label", found.columns[-1].name)
-        found = look_at(path, name, request.features, request.task)
+        found = look_at(path, name, request.features, request.task, request.tree)
     return found.fill(request), found
 
 

@@ -54,6 +54,12 @@ class FilesConfig(Section):
         default=None, description="The file of the test rows, or a pair {x, y}; null: split off the training rows."
     )
 
+    @property
+    def paths(self) -> list[Path]:
+        """Every file."""
+        given = [entry for entry in (self.all, self.train, self.validation, self.test) if entry is not None]
+        return [path for entry in given for path in ([entry.x, entry.y] if isinstance(entry, XY) else [entry])]
+
     @model_validator(mode="after")
     def _one_file_or_one_for_each_split(self) -> FilesConfig:
         given = [name for name in ("train", "validation", "test") if getattr(self, name) is not None]
@@ -98,6 +104,7 @@ class DataConfig(Section):
     features: list[str] | None = Field(
         default=None, min_length=1, description="Columns used as features; null uses all."
     )
+    tree: str | None = Field(default=None, description="Tree of ROOT files, such as Events; null: the only one.")
     task: Literal["auto", "classification", "binary", "regression"] = Field(
         default="auto", description="What is learnt; auto decides by the labels."
     )
@@ -172,6 +179,10 @@ class DataConfig(Section):
         for key, owner in owners.items():
             if getattr(self, key) is not None and source != owner:
                 found.append(((key,), f"belongs to the data set {owner}; this one is {source}; remove it"))
+        if self.tree is not None and (
+            self.files is None or any(path.suffix.lower() != ".root" for path in self.files.paths)
+        ):
+            found.append((("tree",), "names a tree of ROOT files, and the data are no .root files; remove it"))
         for key in ("label", "sample_weight"):
             if getattr(self, key) is not None and source in NAMED:
                 found.append(((key,), f"is fixed in the data set {source}; it belongs to files and openml; remove it"))

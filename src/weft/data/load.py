@@ -96,7 +96,7 @@ def _files_source(config: DataConfig, base: Path) -> Source:
             content = files.read_pair(base / entry.x, base / entry.y)
             read += [base / entry.x, base / entry.y]
         else:
-            content = files.read(base / entry)
+            content = files.read(base / entry, config.tree)
             read.append(base / entry)
         found = assign(
             content,

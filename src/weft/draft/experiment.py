@@ -112,7 +112,7 @@ def _base(request: Request) -> Raw:
 
 
 def _data(request: Request, raw: Raw) -> None:
-    for key in ("label", "task", "constituents"):
+    for key in ("tree", "label", "task", "constituents"):
         if getattr(request, key) is not None:
             raw["data"][key] = getattr(request, key)
     for key, usual in (("missing", "refuse"), ("classes", "numbered")):

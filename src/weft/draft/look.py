@@ -81,7 +81,13 @@ class Look:
         return request.model_copy(update={**found, "missing": self.missing, "classes": self.classes})
 
 
-def look_at(path: Path, label: str | None = None, features: Sequence[str] = (), task: Task | None = None) -> Look:
+def look_at(
+    path: Path,
+    label: str | None = None,
+    features: Sequence[str] = (),
+    task: Task | None = None,
+    tree: str | None = None,
+) -> Look:
     """Return what a data file holds.
 
     Args:
@@ -89,11 +95,12 @@ def look_at(path: Path, label: str | None = None, features: Sequence[str] = (), 
         label: Column or array of the label, if it is known.
         features: Columns to use; empty leaves out those that can be none, and says why.
         task: What is learnt, if it is known.
+        tree: Tree of a ROOT file; None takes the only one.
 
     Raises:
         DataError: the file cannot be read, a named column does not exist, or nothing is left to learn from.
     """
-    content = read(path)
+    content = read(path, tree)
     return _table(content, label, features, task) if content.table else _arrays(content, label, task)
 
 

@@ -21,6 +21,7 @@ class Request(Section):
 
     data: str | None = Field(default=None, description="A data set that weft knows by name, or openml:<number>.")
     files: str | None = Field(default=None, description="The user's own data file, instead of a name.")
+    tree: str | None = Field(default=None, description="Tree of the user's ROOT file; null: the only one.")
     label: str | None = Field(default=None, description="Column or array of the label, in the user's file.")
     features: Words = Field(default=(), description="Columns used as features; empty uses all.")
     missing: Literal["refuse", "drop"] = Field(default="refuse", description="What becomes of rows with a gap.")

@@ -18,6 +18,9 @@ from weft.plugins import load, offered
 Reader = Callable[[Path], "Content"]
 READERS: dict[str, Reader] = {}
 
+ROOT = ".root"
+"""The one format of several tables a file, whose reader takes the name of one, too."""
+
 
 @dataclass(frozen=True)
 class Content:
@@ -52,23 +55,24 @@ def reader(*suffixes: str) -> Callable[[Reader], Reader]:
     return register
 
 
-def read(path: Path) -> Content:
-    """Read the file at `path` with the reader of its suffix.
+def read(path: Path, tree: str | None = None) -> Content:
+    """Read the file at `path` with the reader of its suffix; of a ROOT file the tree of that name.
 
     Raises:
         DataError: the file does not exist, is empty or damaged, or no reader knows its suffix.
     """
     suffix = path.suffix.lower()
+    if suffix == ROOT:
+        from weft.data.files.root import read_root
+
+        return read_root(path, tree)
     if suffix not in READERS and suffix[1:] in offered("weft.readers"):
         must_exist(path)
         return load("weft.readers", suffix[1:])(path)
     if path.suffix.lower() not in READERS:
-        how = ""
-        if path.suffix.lower() == ".root":
-            how = "; for a tree: numpy.savez('events.npz', **uproot.open(FILE)[TREE].arrays(library='np'))"
         raise DataError(
             f"cannot read {path}: no reader knows the suffix '{path.suffix}'; "
-            f"convert it to one of {', '.join(sorted(READERS))}{how}"
+            f"convert it to one of {', '.join(sorted([*READERS, ROOT]))}"
         )
     must_exist(path)
     return READERS[path.suffix.lower()](path)
