@@ -34,7 +34,7 @@ demo: $(STAMP)
 test: $(DOCS) browser
 	$(BIN)/ruff check src tests benchmarks docs
 	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not slow and not gpu and not vendor and not cluster" --junitxml=$(VENV)/jax.xml
-	KERAS_BACKEND=torch $(BIN)/python -m pytest -m "backends and not slow" --junitxml=$(VENV)/torch.xml tests/compression/test_conformance.py tests/pytorch
+	KERAS_BACKEND=torch $(BIN)/python -m pytest -n 2 --dist loadfile -m "backends and not slow" --junitxml=$(VENV)/torch.xml tests/compression/test_conformance.py tests/pytorch
 
 test-all: $(DOCS) browser
 	$(BIN)/ruff check src tests benchmarks docs
