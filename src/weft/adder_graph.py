@@ -13,8 +13,9 @@ import json
 import math
 import shutil
 import tempfile
+import traceback
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from importlib.metadata import version
@@ -23,11 +24,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 import numpy as np
 from alkaid.codegen import RTLModel
+from alkaid.trace import fixed_variable_array
 from alkaid.trace.fixed_variable import FVariable
 from alkaid.trace.ops import quantize
 from alkaid.trace.passes import add_surrogate, canon, dead_code_elimin, fuse_ternary_adders, optimize
 from alkaid.trace.pipeline import to_pipeline
-from alkaid.types import CombLogic, JSONEncoder
+from alkaid.types import CombLogic, JSONEncoder, QInterval
 
 from weft import atomic
 from weft._tracing import of_hgq, teach
@@ -76,6 +78,26 @@ def _quantize_constants_exactly(
 
 
 FVariable.quantize = _quantize_constants_exactly
+
+
+MOST_TABLE_BITS = 18
+"""A function of a wider number is refused: its table would be of no use in hardware, and fill this machine's memory."""
+
+_make_table = fixed_variable_array.make_table
+
+
+def _make_table_of_few_bits(function: Callable[[np.ndarray], np.ndarray], interval: QInterval) -> Any:
+    low, high, step = interval
+    bits = math.ceil(math.log2(round(abs(high - low) / step) + 1))
+    if bits > MOST_TABLE_BITS:
+        raise UnsupportedError(
+            f"a function would be a table over numbers of {bits} bits, and {MOST_TABLE_BITS} is the most; give that "
+            "layer an input quantiser, or fewer bits to what it reads"
+        )
+    return _make_table(function, interval)
+
+
+fixed_variable_array.make_table = _make_table_of_few_bits
 
 
 class Step(NamedTuple):
@@ -218,6 +240,9 @@ class AdderGraph:
                 f"cannot trace model '{model.name}' to an adder graph: all outputs of a layer are constant, since the "
                 "network was pruned or quantised to nothing; choose a larger design, or compress less"
             ) from error
+        except UnsupportedError as error:
+            error.add_note(f"in {_layer_of(error)} of model '{model.name}'")
+            raise
         except _TRACER_ERRORS as error:
             layers = ", ".join(f"{layer.name} ({type(layer).__name__})" for layer in model.layers)
             raise UnsupportedError(
@@ -606,6 +631,13 @@ def _delay_per_stage(clock_period_ns: float) -> float:
     if not (clock_period_ns > 0 and math.isfinite(clock_period_ns)):
         raise ConfigError(f"clock_period_ns must be positive; got {clock_period_ns}")
     return clock_period_ns * DELAY_UNITS_PER_NS
+
+
+def _layer_of(error: Exception) -> str:
+    """Return the layer that alkaid traced when an error was raised, by the name that it has in the model."""
+    traced = [getattr(frame.f_locals.get("self"), "op", None) for frame, _ in traceback.walk_tb(error.__traceback__)]
+    layers = [f"layer '{one.name}' ({type(one).__name__})" for one in traced if hasattr(one, "name")]
+    return layers[-1] if layers else "a layer"
 
 
 def _spell(shape: tuple[int, ...]) -> str:

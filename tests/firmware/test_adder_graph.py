@@ -164,6 +164,20 @@ def test_float_weights_are_refused_by_name():
         AdderGraph.from_model(float_model)
 
 
+def test_a_table_of_too_many_entries_is_refused_before_it_fills_the_memory():
+    import hgq
+    import keras
+
+    inputs = keras.Input((2,))
+    fine = hgq.config.QuantizerConfig("kif", "datalane", k0=True, i0=4, f0=16)
+    x = hgq.layers.QDense(2, iq_conf=fine, name="sums")(inputs)
+    model = keras.Model(inputs, hgq.layers.QUnaryFunctionLUT("tanh", enable_iq=False, name="bend")(x), name="wide")
+    message = r"a function would be a table over numbers of \d\d bits, and 18 is the most; give that layer an input"
+    with pytest.raises(UnsupportedError, match=message) as caught:
+        AdderGraph.from_model(model)
+    assert caught.value.__notes__ == ["in layer 'bend' (QUnaryFunctionLUT) of model 'wide'"]
+
+
 def test_two_inputs_and_open_shapes_are_refused():
     import keras
     from hgq.layers import QDense

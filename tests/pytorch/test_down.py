@@ -18,7 +18,10 @@ from weft.adder_graph import AdderGraph
 from weft.errors import UnsupportedError
 from weft.firmware import Simulator, emit, verify
 
-QUICK = ["layer norm"]
+QUICK = [
+    "mlp with residuals", "cnn 1d", "cnn 2d", "depthwise separable", "attention by hand", "transformer encoder layer",
+    "gru tagger", "autoencoder", "two inputs, two outputs", "layer norm",
+]  # fmt: skip
 """Those that the quick tests take the whole way, with the deep sets of the page; the others are slow tests."""
 
 pytestmark = [
