@@ -11,6 +11,7 @@ import fcntl
 import json
 import os
 import socket
+import time
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
@@ -19,6 +20,9 @@ from typing import Any, Self
 from weft.errors import RunError
 
 LOCK_FILE = ".lock"
+
+PATIENCE_S = 0.2
+"""How long the lock is asked for: who asks for its owner holds it for a moment too."""
 
 
 class RunLock:
@@ -42,16 +46,14 @@ class RunLock:
                 f"cannot lock the run directory {self._directory}: {error.strerror}; "
                 "give a directory that you may write to"
             ) from error
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+        if not _taken(descriptor):
             owner = _read(descriptor)
             os.close(descriptor)
             raise RunError(
                 f"run {self._directory} is in use by process {owner.get('pid', '?')} on {owner.get('host', '?')} since "
                 f"{owner.get('since', '?')}; 'weft status {self._directory}' shows how far it is, "
                 "or give another directory"
-            ) from None
+            )
         self._descriptor = descriptor
         owner = {"pid": os.getpid(), "host": socket.gethostname(), "since": datetime.now(UTC).isoformat("T", "seconds")}
         try:
@@ -84,6 +86,19 @@ def lock_owner(path: Path | str) -> dict[str, Any] | None:
         return None
     finally:
         os.close(descriptor)
+
+
+def _taken(descriptor: int) -> bool:
+    end = time.monotonic() + PATIENCE_S
+    while True:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() >= end:
+                return False
+            time.sleep(0.01)
+        else:
+            return True
 
 
 def _read(descriptor: int) -> dict[str, Any]:

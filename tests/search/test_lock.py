@@ -1,7 +1,9 @@
+import fcntl
 import os
 import signal
 import subprocess
 import sys
+import threading
 
 import pytest
 
@@ -24,6 +26,16 @@ def test_one_process_at_a_time_works_in_a_directory(tmp_path):
 def test_a_directory_that_was_never_locked_has_no_owner(tmp_path):
     assert lock_owner(tmp_path) is None
     assert lock_owner(tmp_path / "absent") is None
+
+
+def test_one_who_asks_for_the_owner_at_that_moment_is_not_taken_for_one(tmp_path):
+    with open(tmp_path / ".lock", "w") as asks:
+        fcntl.flock(asks, fcntl.LOCK_SH)
+        later = threading.Timer(0.05, fcntl.flock, (asks, fcntl.LOCK_UN))
+        later.start()
+        with RunLock(tmp_path):
+            assert lock_owner(tmp_path)["pid"] == os.getpid()
+        later.join()
 
 
 def test_an_error_inside_releases_the_lock(tmp_path):

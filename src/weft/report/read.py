@@ -18,6 +18,7 @@ from weft.config.training import METRICS_OF_TASK
 from weft.report.layers import LayerBits, LayerCost, bits_of, costs_of
 from weft.run.compare import Comparison, compare
 from weft.run.directory import CONFIG, DATA, ENVIRONMENT, NOTES, RESOLVED, SELECTION, SUMMARY
+from weft.run.summary import status_of
 
 if TYPE_CHECKING:
     from weft.run import Run
@@ -127,7 +128,7 @@ class Content:
 
     Attributes:
         experiment: The resolved configuration.
-        status: As in `summary.json`; `running` where there is none yet.
+        status: As `weft.run.summary.status_of` says.
         seconds: Wall time so far, if a stage has ended.
         notes: Of the summary.
         said: What people wrote down about the run, as Markdown.
@@ -176,7 +177,7 @@ def read_content(run: Run) -> Content:
     data = _json(run.path / DATA)
     content = Content(
         experiment=run.experiment,
-        status=summary.get("status", "running"),
+        status=status_of(run),
         seconds=summary.get("seconds"),
         notes=tuple(summary.get("notes", ())),
         said=_text(run.path / NOTES),

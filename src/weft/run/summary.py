@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from weft import atomic
+from weft.lock import lock_owner
 from weft.run.directory import DATA, SELECTION, SUMMARY, Design, Run
 
 SCHEMA = 1
@@ -28,16 +29,31 @@ def summarize(run: Run, status: str, seconds: float) -> dict[str, Any]:
     return summary
 
 
+def status_of(run: Run) -> str:
+    """Return `not begun`, `running`, `finished`, `interrupted` or `failed`, as a run stands now.
+
+    A process that was killed could not write that it ended, and one that goes on with a run writes no summary before
+    its first stage is done: there the lock and the log know better than the last summary.
+    """
+    path = run.path / SUMMARY
+    said = str(atomic.read_json(path)["status"]) if path.exists() else "not begun"
+    last = next((event for event in reversed(run.events()) if event["event"] != "selection"), {"event": ""})
+    if lock_owner(run.path) is not None:
+        begun = not last["event"] or (last["event"] == "stage" and last["name"] != "report")
+        return "running" if begun else said  # the report is written last, when the summary is final
+    return "interrupted" if said == "running" or (said == "not begun" and last["event"]) else said
+
+
 def state_of(run: Run) -> dict[str, Any]:
     """Return the same for a run as it stands, and how far each stage is; nothing is written."""
     path = run.path / SUMMARY
-    last = atomic.read_json(path) if path.exists() else {"status": "not begun", "seconds": 0.0}
+    last = atomic.read_json(path) if path.exists() else {"seconds": 0.0}
     stages: dict[str, dict[str, Any]] = {}
     for event in run.events():
         if event["event"] == "stage":
             seconds = event.get("seconds")
             stages[event["name"]] = {"name": event["name"], "state": event["state"], "seconds": seconds}
-    return {**_contents(run), "status": last["status"], "seconds": last["seconds"], "stages": list(stages.values())}
+    return {**_contents(run), "status": status_of(run), "seconds": last["seconds"], "stages": list(stages.values())}
 
 
 def _contents(run: Run) -> dict[str, Any]:
