@@ -2,8 +2,9 @@
 
 Messages are read from the source: what is raised as an error of `weft.errors`, or as a `ValueError` of a validator,
 and the problems that sections of the configuration refuse. Tests are read for what they match: `match=` of
-`pytest.raises` and `pytest.warns`, and texts that they look for. A test belongs to a message if a piece of at least 10
-characters that it matches literally stands in the message.
+`pytest.raises` and `pytest.warns`, and texts that they look for, also in tables and helpers of their file. A test
+belongs to a message if a piece that it matches literally stands in the message, of at least 10 characters and more than
+one word.
 
     python tools/errors.py           # writes the page, prints how many messages there are and which no test matches
     python tools/errors.py --check   # exit code 1 if the page is not current
@@ -100,17 +101,37 @@ def _value(node: ast.AST) -> str:
 
 
 def matched() -> Iterator[tuple[str, list[str]]]:
-    """Yield each test with the literal pieces of the texts that it matches or looks for."""
+    """Yield each test with the literal pieces of the texts that it, or what it names of its file, looks for."""
     for path in sorted(TESTS.rglob("test_*.py")):
-        for node in ast.parse(path.read_text("utf-8")).body:
-            if isinstance(node, ast.FunctionDef):
-                pieces = [
-                    piece
-                    for one in ast.walk(node)
-                    if isinstance(one, ast.Constant) and isinstance(one.value, str) and len(one.value) >= SHORTEST
-                    for piece in _literals(one.value)
-                ]
-                yield f"{path.relative_to(ROOT)}::{node.name}", pieces
+        body = ast.parse(path.read_text("utf-8")).body
+        named = {name: node for node in body for name in _names(node)}
+        for name, node in named.items():
+            if isinstance(node, ast.FunctionDef) and name.startswith("test"):
+                pieces = [piece for text in _texts(node, named) for piece in _literals(text)]
+                yield f"{path.relative_to(ROOT)}::{name}", pieces
+
+
+def _names(node: ast.stmt) -> list[str]:
+    """Return the names that a statement of a file makes."""
+    if isinstance(node, ast.FunctionDef | ast.ClassDef):
+        return [node.name]
+    targets = node.targets if isinstance(node, ast.Assign) else []
+    return [one.id for target in targets for one in ast.walk(target) if isinstance(one, ast.Name)]
+
+
+def _texts(test: ast.stmt, named: dict[str, ast.stmt]) -> list[str]:
+    """Return the texts of a test and of its file's tables and helpers that it reaches by name; no docstrings."""
+    seen, waiting, texts = {test}, [test], []
+    while waiting:
+        inside = list(ast.walk(waiting.pop()))
+        loose = {id(one.value) for one in inside if isinstance(one, ast.Expr)}
+        for one in inside:
+            if isinstance(one, ast.Name) and one.id in named and named[one.id] not in seen:
+                seen.add(named[one.id])
+                waiting.append(named[one.id])
+            if isinstance(one, ast.Constant) and isinstance(one.value, str) and id(one) not in loose:
+                texts.append(one.value)
+    return [text for text in texts if len(text) >= SHORTEST]
 
 
 @cache
@@ -121,8 +142,17 @@ def _literals(text: str) -> tuple[str, ...]:
 
 
 def _plain(text: str) -> list[str]:
-    """Return the pieces of a text between the characters that mean something in a regular expression."""
-    return [piece.strip() for piece in re.split(r"[()|^$*+?\[\]{}.]", text) if len(piece.strip()) >= SHORTEST]
+    """Return the pieces of a text between the characters of regular expressions; one word alone says too little."""
+    pieces = (piece.strip(" :;,'") for piece in re.split(r"[()|^$*+?\[\]{}.]", text))
+    return [piece for piece in pieces if len(piece) >= SHORTEST and " " in piece]
+
+
+def _meet(mine: str, piece: str) -> bool:
+    """Say whether one holds the other, or one begins with at least `SHORTEST` characters that the other ends with."""
+    if piece[:SHORTEST] not in mine and mine[:SHORTEST] not in piece:
+        return False
+    lengths = range(SHORTEST, min(len(mine), len(piece)))
+    return mine in piece or piece in mine or any(mine.endswith(piece[:n]) or piece.endswith(mine[:n]) for n in lengths)
 
 
 def collect() -> list[Message]:
@@ -130,9 +160,7 @@ def collect() -> list[Message]:
     found = messages()
     for test, pieces in matched():
         for message in found:
-            if any(
-                mine in piece or piece in mine for piece in pieces for mine in message.pieces if len(mine) >= SHORTEST
-            ):
+            if any(_meet(mine, piece) for mine in message.pieces for piece in pieces):
                 message.tests.append(test)
     return found
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 from torch import nn
+from torch.nn import functional as F
 
 import weft
 from weft.errors import ConfigError, DataError, ShapeError, UnsupportedError, VerificationError
@@ -83,12 +84,57 @@ def test_an_operation_in_place_of_which_a_view_is_read():
         (lambda x: torch.cat([x, torch.ones(x.shape[0], 1)], 1), r"\(cat\): it joins a tensor with a constant"),
         (lambda x: x.double(), r"\(double\): it has no counterpart"),
         (lambda x: x[x > 0], r"depends on the data|cannot|indexed by|getitem"),
-        (lambda x: torch.nn.functional.softplus(x, beta=2), r"\(softplus\): it has beta=2"),
+        (lambda x: F.softplus(x, beta=2), r"\(softplus\): it has beta=2"),
         (lambda x: x.max(1)[1] * 1.0, r"it reads what the network does not give: the numbers of the largest"),
+        (lambda x: 2**x, r"\(pow\): it takes a power of the data; multiply"),
+        (lambda x: torch.div(x, 2, rounding_mode="floor"), "it divides by a tensor, or rounds; multiply by a constant"),
+        (lambda x: x.unsqueeze(1) + x, "it joins tensors whose batch axes do not meet, so that rows would be mixed"),
+        (lambda x: x + torch.ones(2, 1, 3), "it joins a tensor of 2 axes with a constant of 3; drop some"),
+        (lambda x: x * torch.arange(x.shape[0]).reshape(-1, 1), "it joins rows of the batch with different constants"),
+        (lambda x: x.unsqueeze(1) * torch.rand(4, 3), r"a constant of shape \(4, 3\) repeats a tensor of \(1, 3\)"),
+        (lambda x: torch.addmm(torch.ones(3), x, torch.ones(3, 3), alpha=0.5), "it scales its terms, or multiplies"),
+        (lambda x: torch.matmul(x.unsqueeze(1), x.T), "it multiplies tensors of 3 and 2 axes; give both the same axes"),
+        (lambda x: torch.matmul(x.reshape(-1, 1, 1, 3), x.reshape(-1, 3, 1, 1).expand(-1, 3, 3, 1)),
+         r"it multiplies matrices of shapes \(1, 1, 3\) and \(3, 3, 1\), one of which is repeated"),
+        (lambda x: x.unsqueeze(2) @ torch.ones(1, 1, 3), r"it multiplies by a constant of shape \(1, 1, 3\); use nn"),
+        (lambda x: x.T.unsqueeze(1) @ x.T.unsqueeze(2), "it needs the rows of the batch in its first axis; build the"),
+        (lambda x: x.T.reshape(x.shape[0], -1), "it reshapes a tensor whose first axis is not the batch's; transpose"),
+        (lambda x: x.flatten(), "it flattens axes 0 to 1, the batch's too; use start_dim=1"),
+        (lambda x: torch.cat([x.unsqueeze(2).expand(-1, -1, 13), x.T.unsqueeze(0).expand(13, -1, -1)], 1),
+         "it joins tensors whose batch axes differ; transpose them to the same order"),
+        (lambda x: torch.stack([x, torch.ones(x.shape)], 1), r"\(stack\): it joins a tensor with a constant; add a"),
+        (lambda x: torch.index_select(x, 1, x.argmax(1)), "it chooses by numbers that depend on the data; use"),
+        (lambda x: x[:, torch.tensor([[0, 1]])], "it is indexed by a Tensor; use numbers, slices, or a constant list"),
+        (lambda x: x.unsqueeze(2).expand(-1, -1, 3)[:, [0, 2], [1, 2]],
+         r"it gives shape \(13, 2\) in torch and \(13, 2, 2\) in Keras, where 13 stands for the rows of the batch"),
+        (lambda x: torch.roll(x, 1), "it rolls the batch, too; give dims"),
+        (lambda x: F.pad(x, (1, 1), value=2.0), r"it pads by 2\.0; pad by 0, or add the constant before"),
+        (lambda x: x.to(torch.float16), r"it casts to torch\.float16; compute in float32"),
+        (lambda x: x.to(torch.int64) * 1.0, r"it rounds to torch\.int64 inside the network; round outside of it"),
+        (lambda x: F.softmax(x), r"its axis is not given; use softmax\(x, dim=-1\)"),
+        (lambda x: F.one_hot((x > 0).long()), "the number of classes is found in the data; give num_classes"),
+        (lambda x: F.scaled_dot_product_attention(*3 * [x.unsqueeze(1)], is_causal=True), "it has a mask; use nn"),
     ],
-)
+)  # fmt: skip
 def test_single_operations(function, text):
     refused(function, match=text)
+
+
+@pytest.mark.parametrize(
+    ("equation", "weight", "text"),
+    [
+        (
+            "...i,ij->...j",
+            (3, 2),
+            r"einsum '\.\.\.i,ij->\.\.\.j' has no plain form; write two operands, the tensor first",
+        ),
+        ("ni,mi->nm", None, "einsum 'ni,mi->nm' mixes rows of the batch; give them one letter, in each tensor"),
+        ("ni,ij->ij", (3, 2), "'ni,ij->ij' mixes rows of the batch"),
+        ("ni,nj->nij", (13, 2), "'ni,nj->nij' mixes rows of the batch"),
+    ],
+)
+def test_sums_of_products(equation, weight, text):
+    refused(lambda x: torch.einsum(equation, x, x if weight is None else torch.ones(weight)), match=text)
 
 
 @pytest.mark.parametrize(
@@ -102,12 +148,56 @@ def test_single_operations(function, text):
         (nn.GRU(3, 4), (2, 3), "it has batch_first=False and reads rows along axis 0; set batch_first to True"),
         (nn.Upsample(scale_factor=2, mode="linear"), (2, 3), "use mode='nearest' and whole factors"),
         (nn.CELU(2.0), (3,), "it has alpha=2, and only alpha=1 has a counterpart"),
+        (nn.BatchNorm1d(3, momentum=None), (3,), r"its statistics are those of all batches \(momentum=None\); give it"),
+        (nn.AvgPool1d(2, ceil_mode=True), (2, 5), "ceil_mode=True makes windows that divide by different numbers"),
     ],
     ids=lambda one: type(one).__name__ if isinstance(one, nn.Module) else None,
 )
 def test_single_modules(part, shape, text):
     with pytest.raises(UnsupportedError, match=text):
         weft.from_torch(nn.Sequential(part), torch.randn(2, *shape))
+
+
+class Calls(nn.Module):
+    """A part, and how it is called."""
+
+    def __init__(self, part: nn.Module, call) -> None:
+        super().__init__()
+        self.part, self.call = part, call
+
+    def forward(self, x):
+        return self.call(self.part, x)
+
+
+HEADS = {"embed_dim": 4, "num_heads": 2, "batch_first": True}
+
+
+@pytest.mark.parametrize(
+    ("part", "call", "text"),
+    [
+        (nn.AdaptiveMaxPool1d(2, return_indices=True), lambda part, x: part(x)[0], "it gives out indices; pool values"),
+        (nn.GRU(4, 4, batch_first=True), lambda part, x: part(x, x[:, 0].unsqueeze(0))[0],
+         "it begins with a state that is given to it; let it begin with zeros"),
+        (nn.MultiheadAttention(**HEADS), lambda part, x: part(x, x, x, key_padding_mask=x[:, :, 0])[0],
+         "it has a key_padding_mask, which differs by row; pad with zeros"),
+        (nn.MultiheadAttention(**HEADS), lambda part, x: part(x, x, x, attn_mask=torch.cat([x @ x.mT] * 2))[0],
+         "its attn_mask depends on the row or the head; give one mask of two axes"),
+        (nn.MultiheadAttention(**HEADS), lambda part, x: part(x, x, x, attn_mask=torch.eye(3))[0],
+         "its attn_mask adds numbers to the scores; use a mask of bool, or of 0 and -inf"),
+        (nn.MultiheadAttention(**HEADS, add_bias_kv=True), lambda part, x: part(x, x, x)[0],
+         r"it adds keys of its own \(add_bias_kv, add_zero_attn\); leave them out"),
+        (nn.TransformerEncoderLayer(4, 2, 8, batch_first=True, activation=nn.Hardshrink()), lambda part, x: part(x),
+         "its activation hardshrink is not known; use 'relu' or 'gelu'"),
+    ],
+)  # fmt: skip
+def test_modules_called_in_ways_without_a_counterpart(part, call, text):
+    with pytest.raises(UnsupportedError, match=text):
+        weft.from_torch(Calls(part, call), torch.randn(2, 3, 4))
+
+
+def test_an_embedding_that_changes_its_weights():
+    with pytest.raises(UnsupportedError, match="max_norm changes the weights while they are read; normalise them"):
+        weft.from_torch(nn.Sequential(nn.Embedding(3, 2, max_norm=1.0)), torch.tensor([[0, 1], [2, 1]]))
 
 
 def test_a_wrong_shape_names_the_layer():
@@ -124,10 +214,12 @@ def test_a_wrong_shape_names_the_layer():
 def test_inputs_of_other_types():
     with pytest.raises(DataError, match=r"'x' is of torch.float64; give float32 \(x.float\(\)\)"):
         weft.from_torch(Inside(nn.ReLU()).double(), torch.randn(2, 3).double())
-    with pytest.raises(UnsupportedError, match=r"parameter 'block.0.weight' is of torch.float64; .*module.float\(\)"):
+    with pytest.raises(UnsupportedError, match=r"parameter 'block.0.weight' is of torch.float64; convert the module"):
         weft.from_torch(Inside(nn.ReLU()).double(), torch.randn(2, 3))
     with pytest.raises(DataError, match=r"'x' is of torch.int64, and 'forward' \(mul\) computes with it; give float32"):
         weft.from_torch(Does(lambda x: x * 2), torch.ones(2, 3, dtype=torch.int64))
+    with pytest.raises(DataError, match=r"'x' is of torch.complex64; give .*, and complex numbers as two features"):
+        weft.from_torch(Does(lambda x: x * 2), torch.ones(2, 3, dtype=torch.complex64))
 
 
 def test_examples_that_fit_no_forward():

@@ -121,4 +121,63 @@ def test_layers_without_a_form_in_torch_are_all_named():
     model.trainable = False
     with pytest.raises(UnsupportedError) as caught:
         weft.to_torch(model)
+    assert "cannot make a torch module of 'functional" in str(caught.value)
     assert "'unit' (UnitNormalization): it has no exact form" in str(caught.value) and "'group'" in str(caught.value)
+
+
+def by(**more):
+    from hgq.config import QuantizerConfig
+
+    return QuantizerConfig("kif", "datalane", k0=1, i0=2, f0=3, trainable=False, **more)
+
+
+PLAIN = "its values have no fixed-point formats; use the layer of HGQ2 that weft.compress makes"
+REFUSED = {
+    "table": ((4,), lambda k, q: q.QUnaryFunctionLUT("tanh", enable_iq=False), "it is a table whose input is not quan"),
+    "plain dense": ((4,), lambda k, q: k.layers.Dense(2), PLAIN),
+    "plain softmax": ((4,), lambda k, q: k.layers.Softmax(), PLAIN),
+    "pure einsum": ((4,), lambda k, q: lambda x: k.ops.einsum("ni,ni->n", x, x), PLAIN),
+    "split": ((4,), lambda k, q: lambda x: k.ops.split(x, 2, axis=1)[0], "it gives out several tensors; slice"),
+    "dense": ((4,), lambda k, q: q.QDense(3, activation="tanh", iq_conf=by()), "it ends with tanh; put that in"),
+    "causal": ((5, 2), lambda k, q: q.QConv1D(3, 2, padding="causal", iq_conf=by()),
+               "its padding is causal, its layout channels_last; use channels_last, and valid or same"),
+    "channels": ((2, 5), lambda k, q: k.layers.MaxPooling1D(2, data_format="channels_first"),
+                 "it pools channels_first; use channels_last"),
+    "one": ((4,), lambda k, q: lambda x: k.layers.Add()([x]), "it joins a single tensor; leave it out"),
+    "softmax": ((4,), lambda k, q: q.QSoftmax(stable=False), "it is a softmax without the largest value taken away"),
+    "mask": ((3, 4), lambda k, q: lambda x: q.QMultiHeadAttention(2, 2)(x, x, use_causal_mask=True),
+             "its mask is a tensor, or it gives out its scores; give it a constant mask"),
+    "state": ((3, 4), lambda k, q: lambda x: q.QGRU(2, return_state=True)(x)[0], "it keeps or gives out its state"),
+    "reset": ((3, 4), lambda k, q: q.QGRU(2, reset_after=False), "it resets before the product; build it with reset"),
+    "float state": ((3, 4), lambda k, q: q.QSimpleRNN(2, enable_sq=False), "its state is not quantised; compress the"),
+    "elu": ((3, 4), lambda k, q: q.QSimpleRNN(2, activation="elu", enable_sq=True),
+            "its function is elu; use tanh, sigmoid, hard_tanh, relu or linear"),
+    "rounding": ((3, 4), lambda k, q: q.QGRU(2, activation="tanh", paq_conf=by(round_mode="RND_ZERO")),
+                 "its table rounds by RND_ZERO; use RND, RND_CONV or TRN"),
+    "threshold": ((4,), lambda k, q: k.layers.ReLU(threshold=0.5), "it has a threshold; use ReLU without one"),
+    "function": ((4,), lambda k, q: k.layers.Activation("softplus"), "its function softplus is no table; compress the"),
+    "large": ((4097, 4096), lambda k, q: k.layers.Flatten(), "it moves 16781312 values, and 16 million is the most"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("what", list(REFUSED))
+def test_layers_that_are_set_in_a_way_without_a_form_in_torch(what):
+    import hgq.layers
+    import keras
+
+    shape, layer, message = REFUSED[what]
+    inputs = keras.Input(shape)
+    model = keras.Model(inputs, layer(keras, hgq.layers)(inputs), name="m")
+    model.trainable = False
+    with pytest.raises(UnsupportedError, match=message):
+        weft.to_torch(model)
+
+
+def test_a_tensor_may_be_joined_with_itself():
+    import keras
+
+    x = keras.Input((4,))
+    module = weft.to_torch(keras.Model(x, [x + x, x * x, keras.layers.Maximum()([x, x])]))
+    rows = torch.randn(5, 4)
+    for mine, theirs in zip(outputs_of(module, (rows,)), (2 * rows, rows * rows, rows), strict=True):
+        np.testing.assert_array_equal(mine, theirs.numpy())

@@ -172,6 +172,8 @@ class Formula(nn.Module):
         (Formula(lambda x: F.scaled_dot_product_attention(x, x, x)), (3, 2)),
         (Formula(lambda x: x[:, [2, 0], None, -1].repeat(1, 1, 2).movedim(1, 2)), (3, 2)),
         (Formula(lambda x: F.pad(x, (1, 2), mode="circular").unbind(1)[1].clamp(-0.25, 0.5)), (2, 4)),
+        (Formula(lambda x: torch.tensor([1.0, -2.0, 0.3]) @ x[:, torch.tensor([True, False, True, True])]), (4, 2)),
+        (Formula(lambda x: x.unsqueeze(-1) * torch.ones(4)), (3,)),
     ],
     ids=lambda one: None if isinstance(one, tuple) else type(one).__name__,
 )

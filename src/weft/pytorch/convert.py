@@ -204,7 +204,7 @@ class _Conversion:
             if mine != tuple(found.shape):
                 raise UnsupportedError(
                     f"it gives shape {tuple(found.shape)} in torch and {mine} in Keras, where {self._at.rows} stands "
-                    "for the rows of the batch; keep the batch an axis of its own"
+                    "for the rows of the batch; write it in smaller steps, and keep the batch an axis of its own"
                 )
         return value
 

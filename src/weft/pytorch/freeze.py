@@ -15,7 +15,7 @@ import numpy as np
 
 from weft.errors import UnsupportedError
 from weft.quantize.graph import Call, flow, graph_of
-from weft.quantize.operations import function_of, is_pure, kind_of, name_of
+from weft.quantize.operations import function_of, is_pure, is_quantized, kind_of, name_of
 
 if TYPE_CHECKING:
     from torch import nn
@@ -114,8 +114,10 @@ def _make(call: Call) -> nn.Module:
         return _move(call)
     name = name_of(operation)
     maker = _MAKERS.get(name)
-    if maker is None or (is_pure(operation) and name in ("Softmax",)):
+    if maker is None:
         raise UnsupportedError("it has no exact form in torch; use layers that weft.compress makes")
+    if name in _QUANTISED and not is_quantized(operation):
+        raise UnsupportedError("its values have no fixed-point formats; use the layer of HGQ2 that weft.compress makes")
     return maker(call)
 
 
@@ -242,7 +244,7 @@ def _move(call: Call) -> nn.Module:
         size = int(np.prod(tensor.shape[1:]))
         numbers = np.arange(first, first + size, dtype=np.float32).reshape(1, *tensor.shape[1:])
         if first + size >= 2**24:
-            raise UnsupportedError("it moves more than 16 million values")
+            raise UnsupportedError(f"it moves {first + size - 1} values, and 16 million is the most; split it")
         numbered.append(keras.ops.convert_to_tensor(numbers))
         first += size
     if len(call.outputs) != 1:
@@ -294,7 +296,7 @@ def _convolution(call: Call) -> nn.Module:
     layer = call.operation
     if layer.data_format != "channels_last" or layer.padding not in ("valid", "same"):
         raise UnsupportedError(
-            f"its padding is {layer.padding}, its layout {layer.data_format}; use channels_last and valid"
+            f"its padding is {layer.padding}, its layout {layer.data_format}; use channels_last, and valid or same"
         )
     kernel = np.moveaxis(_exact(layer.qkernel), (-1, -2), (0, 1))
     widths: list[int] = []
@@ -382,8 +384,8 @@ def _pure_merge(kind: str, call: Call) -> nn.Module:
         return frozen.Merge(kind, _nothing(len(call.inputs)))
     args = [*call.node.arguments.args, *call.node.arguments.kwargs.values()]
     is_tensor = [isinstance(one, keras.KerasTensor) for one in args[:2]]
-    if all(is_tensor):  # x with itself
-        raise UnsupportedError("it joins a tensor with itself; use two layers")
+    if not any(is_tensor):  # a list of one
+        raise UnsupportedError("it joins a single tensor; leave it out")
     constant = np.asarray(args[is_tensor.index(False)], np.float32)
     return frozen.Constant(kind, constant, first=not is_tensor[0])
 
@@ -532,8 +534,10 @@ def _rnn(call: Call) -> nn.Module:
     layer = call.operation
     cell = layer.cell
     _check_recurrent(layer)
-    if not cell.enable_sq or function_of(cell) not in ("tanh", "linear", "relu", "sigmoid", "hard_tanh"):
+    if not cell.enable_sq:
         raise UnsupportedError("its state is not quantised; compress the model with weft.compress")
+    if function_of(cell) not in ("tanh", "linear", "relu", "sigmoid", "hard_tanh"):
+        raise UnsupportedError(f"its function is {function_of(cell)}; use tanh, sigmoid, hard_tanh, relu or linear")
     bias = _exact(cell.qbias) if cell.use_bias else np.zeros(cell.units)
     after = quantizer(cell.sq) if function_of(cell) == "linear" else _table_of(cell)
     parts = {"iq": quantizer(cell.iq), "function": nn.Sequential(quantizer(cell.paq), after)}
@@ -571,6 +575,12 @@ def _with(kind: str) -> Callable[[Call], nn.Module]:
 
     return make
 
+
+_QUANTISED = frozenset(
+    {"Dense", "EinsumDense", "BatchNormalization", "Softmax", "MultiHeadAttention", "GRU", "SimpleRNN", "Einsum", "Dot"}
+    | {f"Conv{rank}D" for rank in (1, 2, 3)}
+)
+"""Whose makers read what only a layer of HGQ2 has."""
 
 _MAKERS: dict[str, Callable[[Call], Any]] = {
     "Quantizer": lambda call: quantizer(call.operation),

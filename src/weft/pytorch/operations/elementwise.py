@@ -64,7 +64,7 @@ def _constant(x: np.ndarray) -> Any:
 def scaled(at: Builder, x: Value, constant: Any) -> Value:
     """The product with a constant."""
     factor = constant_for(at, x, constant)
-    if (factor == 1).all():
+    if (factor == 1).all() and np.broadcast_shapes(factor.shape[1:], x.sizes) == x.sizes:
         return x
     if not _is_parameter(constant) and has_few_bits(factor):
         return _broadcast(x, keras.ops.multiply(x.tensor, _constant(factor)))
@@ -150,8 +150,9 @@ def div(at: Builder, x: Any, y: Any, *, rounding_mode: Any = None) -> Value:
 
 def power(at: Builder, x: Any, exponent: Any) -> Value:
     """x to a small whole power."""
-    if not isinstance(x, Value) or exponent not in (1, 2, 3, 4):
-        raise UnsupportedError(f"it takes a power of {exponent}; multiply, or use a power of 1 to 4")
+    if not isinstance(x, Value) or isinstance(exponent, Value) or exponent not in (1, 2, 3, 4):
+        found = "the data" if isinstance(exponent, Value) else exponent
+        raise UnsupportedError(f"it takes a power of {found}; multiply, or use a power of 1 to 4")
     result = x
     for _ in range(int(exponent) - 1):
         result = binary(at, keras.layers.Multiply, result, x)

@@ -49,6 +49,10 @@ def matmul(at: Builder, x: Any, y: Any) -> Value:
         return linear(at, x, y.T)
     _check_constant(x)
     swapped = _swapped(y)
+    if x.ndim == 1:
+        from weft.pytorch.operations.shapes import squeeze
+
+        return squeeze(at, linear(at, swapped, x[None, :]), -1)
     return _swapped(linear(at, swapped, x))
 
 
@@ -83,12 +87,16 @@ def einsum(at: Builder, equation: str, *operands: Any) -> Value:
     letters = terms.split(",")
     x, y = operands
     batch = letters[0][x.batch]
+    mixed = letters[1][y.batch] != batch if isinstance(y, Value) else batch in letters[1]
+    if mixed or batch not in output:
+        raise UnsupportedError(
+            f"einsum '{equation}' mixes rows of the batch; give them one letter, in each tensor and behind the arrow, "
+            "and in no weight"
+        )
     end = (batch, *(letter for letter in output if letter != batch))
     axes = tuple(output.index(letter) for letter in end)
     left = "".join(letters[0][axis] for axis in x.axes)
     if isinstance(y, Value):
-        if letters[1][y.batch] != batch:
-            raise UnsupportedError(f"einsum '{equation}' mixes rows of the batch; give both the same letter for it")
         right = "".join(letters[1][axis] for axis in y.axes)
         return Value(keras.ops.einsum(f"{left},{right}->{''.join(end)}", x.tensor, y.tensor), axes)
     sizes = dict(zip(left, x.tensor.shape, strict=True)) | dict(zip(letters[1], y.shape, strict=True))

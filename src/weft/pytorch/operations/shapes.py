@@ -40,7 +40,7 @@ def flatten(at: Builder, x: Value, start_dim: int = 0, end_dim: int = -1) -> Val
     """Axes start_dim to end_dim as one, in torch's order."""
     first, last = start_dim % x.rank, end_dim % x.rank
     if first == 0 and last > 0:
-        raise UnsupportedError("it flattens the batch, too; use start_dim=1")
+        raise UnsupportedError(f"it flattens axes {first} to {last}, the batch's too; use start_dim=1")
     shape = _shape(at, x)
     return reshape(at, x, [*shape[:first], prod(shape[first : last + 1]), *shape[last + 1 :]])
 
@@ -176,7 +176,10 @@ def index_select(at: Builder, x: Value, dim: int, index: Any) -> Value:
     """Slices of an axis by constant numbers."""
     if isinstance(index, Value):
         raise UnsupportedError("it chooses by numbers that depend on the data; use constant numbers")
-    numbers = [int(one) % x.size(dim) for one in (index.tolist() if hasattr(index, "tolist") else index)]
+    index = index.tolist() if hasattr(index, "tolist") else list(index)
+    if index and all(isinstance(one, bool) for one in index):
+        index = [i for i, one in enumerate(index) if one]
+    numbers = [int(one) % x.size(dim) for one in index]
     return x.like(at.picked(x.tensor, x.at(dim), numbers))
 
 
