@@ -13,7 +13,8 @@ from weft.search.results import read
 
 from . import fake
 from .conftest import Reported
-from .test_report_browser import CONTRAST, DESKTOP, PHONE, opened
+from .looks import COLLISIONS, CONTRAST, DESKTOP, PHONE, SMALL
+from .test_report_browser import opened, tab_through
 from .test_report_content import Page, plain
 
 
@@ -50,12 +51,31 @@ def test_the_page_has_every_trial_of_every_run_and_its_fronts(compared, full):
 def test_the_page_fits_and_reads_in_a_browser_without_a_network(browser, compared, viewport, scheme):
     with opened(browser, compared, viewport, scheme) as page:
         assert page.evaluate("document.documentElement.scrollWidth") <= viewport["width"]
-        assert page.evaluate(CONTRAST) == []
+        assert page.evaluate(CONTRAST) == page.evaluate(COLLISIONS) == page.evaluate(SMALL, 9) == []
         assert page.locator("#fronts .stair").count() == 2
         page.locator("#fronts .point[tabindex='0']").focus()
         first = page.locator("#fronts .tip").inner_text()
         page.keyboard.press("ArrowRight")
         assert page.locator("#fronts .tip").inner_text() != first
+
+
+@pytest.mark.parametrize("viewport", [DESKTOP, PHONE], ids=["desktop", "phone"])
+def test_the_tab_key_goes_through_the_page_in_order_and_shows_where_it_is(browser, compared, viewport):
+    with opened(browser, compared, viewport) as page:
+        names = tab_through(page)
+        sections = [name for name in names if name.startswith("#")]
+        assert sections == ["#s-runs", "#s-fronts", "#s-designs", "#s-settings"]
+        order = [
+            "#s-settings",
+            "Runs side by side",
+            "Hypervolume",
+            '{"axis":"x"}',
+            '{"log":"y"}',
+            "Settings that differ",
+        ]
+        at = [next(i for i, name in enumerate(names) if name.endswith(one)) for one in order if one[0] != "{"]
+        assert at == sorted(at)
+        assert sum("trial" in name and ";" in name for name in names) == 1  # arrow keys go from point to point
 
 
 def test_without_scripts_the_fronts_are_drawn_as_they_are(browser, compared):

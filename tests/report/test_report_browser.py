@@ -6,30 +6,7 @@ from contextlib import contextmanager
 
 import pytest
 
-DESKTOP, PHONE = {"width": 1280, "height": 900}, {"width": 390, "height": 844}
-
-CONTRAST = """() => {
-  const channel = (v) => (v /= 255, v <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4);
-  const light = (c) => 0.2126 * channel(c[0]) + 0.7152 * channel(c[1]) + 0.0722 * channel(c[2]);
-  const draw = document.createElement("canvas").getContext("2d", { willReadFrequently: true });
-  const parse = (text) => {
-    draw.clearRect(0, 0, 1, 1); draw.fillStyle = text; draw.fillRect(0, 0, 1, 1);
-    return [...draw.getImageData(0, 0, 1, 1).data];
-  };
-  const behind = (e) => {
-    for (; e; e = e.parentElement) { const c = parse(getComputedStyle(e).backgroundColor); if (c[3] === 255) return c; }
-    return parse("white");
-  };
-  const found = [];
-  for (const e of document.querySelectorAll("p, a, b, small, dt, dd, td, th, li, h1, h2, h3, span, svg text")) {
-    if (!e.textContent.trim() || e.closest("noscript") || !e.getClientRects().length) continue;
-    const style = getComputedStyle(e);
-    const [a, b] = [light(parse(e.closest("svg") ? style.fill : style.color)), light(behind(e))];
-    const ratio = (Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05);
-    if (ratio < 4.5) found.push([e.tagName, e.textContent.trim().slice(0, 40), ratio.toFixed(2)]);
-  }
-  return found;
-}"""
+from .looks import COLLISIONS, CONTRAST, DESKTOP, FOCUSED, PHONE, SMALL
 
 
 @contextmanager
@@ -49,6 +26,22 @@ def opened(browser, report, viewport=DESKTOP, scheme="light", **options):
         assert page.trouble == []
     finally:
         context.close()
+
+
+def tab_through(page):
+    """Press Tab until the page is left; see that each stop is seen, and return their names."""
+    names = []
+    for _ in range(400):
+        page.keyboard.press("Tab")
+        found = page.evaluate(FOCUSED)
+        if found is None:
+            break
+        assert found["seen"], found
+        names.append(found["name"])
+    stops = "[...document.querySelectorAll('a, button, select, input, summary, [tabindex]')]"
+    reached = "(e) => e.tabIndex >= 0 && !e.disabled && e.checkVisibility({ visibilityProperty: true })"
+    assert len(names) == page.evaluate(f"{stops}.filter({reached}).length")
+    return names
 
 
 def column(page, label):
@@ -134,6 +127,7 @@ def test_the_page_never_scrolls_sideways(browser, request, name, viewport):
     with opened(browser, request.getfixturevalue(name), viewport) as page:
         page.evaluate("document.querySelectorAll('details').forEach((one) => (one.open = true))")
         assert page.evaluate("document.documentElement.scrollWidth") <= viewport["width"]
+        assert page.evaluate(COLLISIONS) == page.evaluate(SMALL, 9) == []
         view = page.locator("#replay [data-do=view]")
         if view.locator("option").count() == 2:
             view.select_option("3")
@@ -224,6 +218,32 @@ def test_the_main_table_fits_a_desktop(browser, full):
         assert (
             page.evaluate("(e => e.scrollWidth - e.clientWidth)(document.querySelector('#designs').parentElement)") == 0
         )
+
+
+def test_the_tab_key_goes_through_the_report_in_order_and_shows_where_it_is(browser, full):
+    with opened(browser, full, PHONE) as page:
+        names = tab_through(page)
+        sections = [name for name in names if name.startswith("#s-")]
+        assert sections == page.evaluate("[...document.querySelectorAll('section')].map((one) => `#${one.id}`)")
+        assert "Designs, by test accuracy" in names and len(set(names)) > 60
+
+
+def test_the_measures_of_looks_find_what_they_are_for(browser):
+    page = browser.new_context(viewport=PHONE).new_page()
+    spots = "".join(f'<p style="position:absolute;top:{top}px;color:{color}">{text}</p>' for top, color, text in (
+        (10, "#888", "grey"), (14, "#000", "above"), (60, "rgb(0 0 0 / 0.4)", "pale"), (90, "#000", "good"),
+    ))  # fmt: skip
+    drawing = '<text x="190" y="20">sticks out</text><text x="5" y="50" font-size="6">tiny</text>'
+    page.set_content(
+        f'<main style="background:#fff">{spots}</main><svg style="position:absolute;top:200px" width="200" '
+        f'height="60">{drawing}</svg><button style="outline:none">plain</button>'
+    )
+    assert [line.split()[1] for line in page.evaluate(CONTRAST)] == ["grey", "pale"]
+    assert page.evaluate(COLLISIONS) == ["grey | above", "cut: sticks out"]
+    assert page.evaluate(SMALL, 9) == ["tiny 6.0"]
+    page.keyboard.press("Tab")
+    assert page.evaluate(FOCUSED) == {"tag": "BUTTON", "name": "plain", "seen": False}
+    page.context.close()
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

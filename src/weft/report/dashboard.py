@@ -23,7 +23,9 @@ from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 
 from weft.errors import ConfigError, ToolNotFoundError
 from weft.report.html import Figures, page, report_of
+from weft.report.text import grouped
 from weft.run.directory import Run
+from weft.run.summary import status_of
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
@@ -54,11 +56,11 @@ class Dashboard:
                 "weft dashboard needs optuna-dashboard, which is not installed: pip install 'weft[dashboard]'; "
                 f"'weft report {run.path}' writes the report without it"
             ) from error
-        self._path, self._style, self._hosts = run.path, style, frozenset(hosts)
+        self._run, self._path, self._style, self._hosts = run, run.path, style, frozenset(hosts)
         self._wsgi: Callable[[Any], WSGIApplication] = wsgi
         self._name = run.experiment.name
         self._html, self._figures, self._version, self._error = "", Figures(), 0, ""
-        self._seen: Stamp | None = None
+        self._seen: tuple[Stamp, str] | None = None
         self._study: tuple[int, Any, WSGIApplication] | None = None
         self._lock = threading.Lock()
 
@@ -71,7 +73,7 @@ class Dashboard:
 
     def refresh(self) -> None:
         """Render the report, if the run has changed since the last time."""
-        stamp = stamp_of(self._path)
+        stamp = stamp_of(self._path), status_of(self._run)  # a process that is killed changes no file
         if stamp == self._seen:
             return
         self._seen = stamp
@@ -114,13 +116,22 @@ class Dashboard:
         return page("waiting.html.j2").render(name=self._name, error=self._error)
 
     def _state(self) -> dict[str, Any]:
-        return {"version": self._version, "error": self._error, "study": self._study_id()}
+        study, trials = self._counts()
+        status = status_of(self._run)
+        return {"version": self._version, "error": self._error, "study": study, "status": status,
+                "said": _said(status, self._run.events()), "trials": trials}  # fmt: skip
 
-    def _study_id(self) -> int | None:
-        """Return the number of the study that a reader wants to see first; None before there is one."""
+    def _counts(self) -> tuple[int | None, str]:
+        """Return the number of the study that a reader wants to see first, None before there is one; and its trials."""
         opened = self._optuna()
         known = {} if opened is None else {one.study_name: one._study_id for one in opened[1].get_all_studies()}
-        return next((known[name] for name in ("search", "tune", *known) if name in known), None)
+        name = next((name for name in ("search", "tune", *known) if name in known), None)
+        if opened is None or name is None:
+            return None, ""
+        trials = [t for one in known.values() for t in opened[1].get_all_trials(one, deepcopy=False)]
+        done = sum(trial.state.is_finished() for trial in trials)
+        of = f" of {grouped(self._run.experiment.search.trials)}" if name == "search" else ""
+        return known[name], f"{grouped(done)}{of} trials"
 
     def _figure(self, name: str, start_response: StartResponse) -> Iterable[bytes]:
         stem, _, kind = name.rpartition(".")
@@ -159,6 +170,17 @@ def stamp_of(directory: Path) -> Stamp:
         if entry.is_file() and not entry.name.startswith((".", "mlflow.db"))
         for found in [entry.stat()]
     )
+
+
+def _said(status: str, events: list[dict[str, Any]]) -> str:
+    """Say where a run is, or where and why it ended."""
+    stage = next((one["name"] for one in reversed(events) if one["event"] == "stage"), "")
+    if status == "failed":
+        last = next((one for one in reversed(events) if one["event"] == "failed"), None)
+        return "" if last is None else f"in stage {last['stage']}: {last.get('error', '').partition(chr(10))[0]}"
+    if status == "interrupted":
+        return f"in stage {stage}; the same command goes on" if stage else "the same command goes on"
+    return f"stage {stage}" if status == "running" and stage else ""
 
 
 def _folders(directory: Path) -> Iterator[Path]:

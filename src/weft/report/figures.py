@@ -242,7 +242,7 @@ _KEPT_SMALL = {**_KEPT, "s": 34, "linewidths": 1.4}
 
 
 def _trail_front(ax: Axes, groups: Mapping[str, list[Row]], kept: Mapping[str, str], x: str, y: str) -> None:
-    shown = []
+    shown, names_of = [], []
     for i, (precision, group) in enumerate(groups.items()):
         points = [(row[x], as_shown(y, row[y]), row["point"]) for row in group if x in row and y in row]
         if not points:
@@ -257,13 +257,17 @@ def _trail_front(ax: Axes, groups: Mapping[str, list[Row]], kept: Mapping[str, s
         for px, py, point in zip(xs, ys, names, strict=True):
             if point in kept:
                 ax.scatter([px], [py], **_KEPT)
-                ax.annotate(point, (px, py), (8, -11), textcoords="offset points", fontsize=8, bbox=_BEHIND)
+                names_of.append((point, (px, py)))
     if x == "ebops" and shown and all(point[0] > 0 for point in shown):
         log_axis(ax, "x", [point[0] for point in shown])
     ax.set_xlabel("Sparsity" if x == "sparsity" else f"{label(x)} (bit operations)")
     ax.set_ylabel(f"{axis(y)}, validation")
     if shown:
         _leave_out_the_start(ax, np.array([point[:2] for point in shown]), OBJECTIVES[y].loss(1.0))
+    for name, place in names_of:
+        along = ax.transAxes.inverted().transform(ax.transData.transform(place))[0]  # towards the middle: there is room
+        look = {"xytext": (8, -11), "ha": "left"} if along < 0.7 else {"xytext": (-8, -11), "ha": "right"}
+        ax.annotate(name, place, textcoords="offset points", fontsize=8, bbox=_BEHIND, **look)
     if any(groups):
         ax.legend(loc="lower right")
 
@@ -367,6 +371,7 @@ def residuals(predictions: Predictions) -> Figure:
     predicted = predictions.outputs[:, :MAX_TARGETS].astype(float)
     n_targets = true.shape[1]
     figure = blank(9.6, 3.6 * n_targets)
+    figure.set_layout_engine("constrained", h_pad=0.12)  # inches; a title is not to look like the label above it
     axes = figure.subplots(n_targets, 2, squeeze=False)
     step = math.ceil(len(true) / MAX_POINTS)
     for k, (left, right) in enumerate(axes):
@@ -380,7 +385,8 @@ def residuals(predictions: Predictions) -> Figure:
         right.hist(difference, bins=50, color=SERIES[0], edgecolor=SURFACE, linewidth=0.3)
         right.set_xlabel(f"Predicted − true{suffix}")
         right.set_ylabel("Test rows")
-        right.set_title(f"mean {difference.mean():.3g}, standard deviation {difference.std():.3g}")
+        mean = f"{difference.mean():.3g}".replace("-", "−")
+        right.set_title(f"mean {mean}, standard deviation {difference.std():.3g}")
     return figure
 
 
@@ -398,6 +404,7 @@ def bits(design: DesignContent) -> Figure:
             ax.yaxis.set_major_locator(few_whole())
             ax.margins(y=0.12)
             ax.tick_params(length=0)
+            ax.set_ylabel(kind.capitalize(), fontsize=8)
             absent = "are zero" if kind == "weights" else "not used"
             ax.set_title(f"{layer.name}: {grouped(int((values == 0).sum()))} of {grouped(values.size)} {kind} {absent}")
     axes[-1][0].set_xlabel("Bits of a weight, from highest to lowest non-zero bit")

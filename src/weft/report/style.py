@@ -100,6 +100,7 @@ def style_of(name: str | None) -> dict[str, Any]:
     given: dict[str, Any] = getattr(mplhep.style, STYLES[known[name.lower()]])
     font = given[f"font.{given['font.family']}"][0]
     taken: dict[str, Any] = {"font.family": [font, *STYLE["font.sans-serif"]]}  # the second for what the first lacks
+    taken["svg.fonttype"] = "path"  # few machines have the font, and another one does not fit where this was measured
     for side in ("xtick", "ytick"):
         taken |= {f"{side}.{key}": given[f"{side}.{key}"] for key in _TICKS if f"{side}.{key}" in given}
         taken |= {f"{side}.{key}": size for key, size in _TICK_LENGTHS.items()}

@@ -564,6 +564,7 @@ def stage_times(events: Iterable[QuantityJson]) -> Table:
 
 
 def sources(content: Content) -> list[str]:
-    """Return every pair of stage and source that the numbers of the designs have, in words."""
-    each = (one for d in content.designs for one in (*d.synthesis.values(), *d.estimates.values()))
+    """Return every pair of stage and source that the costs in the main table have, in words."""
+    names = (*DESIGN_QUANTITIES, "latency_cycles", "ii_cycles", "ebops")
+    each = (one[name] for d in content.designs for one in (d.synthesis, d.estimates) for name in names if name in one)
     return list(dict.fromkeys(f"{one['stage']}: {one['source']}" for one in each))

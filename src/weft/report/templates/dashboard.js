@@ -1,8 +1,9 @@
 "use strict";
 
-// Two pages behind two tabs; the report is loaded again when the run has changed, and stays where it was scrolled to.
+// Two pages behind two tabs; the report is loaded again when the run has changed, and stays as its reader has set it:
+// where it is scrolled to, what is open, the axes of plots, the order of tables, and what has the focus.
 const tabs = [...document.querySelectorAll("[role=tab]")];
-const [report, study, said, follow] = ["report", "study", "said", "follow"].map((id) => document.getElementById(id));
+const [report, study, status, said, trials, follow] = ["report", "study", "status", "said", "trials", "follow"].map((id) => document.getElementById(id));
 let version = null;
 
 function choose(tab) {
@@ -12,7 +13,7 @@ function choose(tab) {
     one.tabIndex = chosen ? 0 : -1;
     document.getElementById(one.getAttribute("aria-controls")).hidden = !chosen;
   }
-  location.replace(`#${tab.getAttribute("aria-controls")}`);
+  history.replaceState(null, "", `#${tab.getAttribute("aria-controls")}`); // going there would take the focus along
   if (tab.id === "tab-study") openStudy();
 }
 
@@ -32,25 +33,80 @@ function openStudy() {
   if (known !== null && !study.src) study.src = `/dashboard/studies/${known}`;
 }
 
+// Something in the report by what it is: the element with an id around it, its tag, and its name there.
+const nameOf = (one) => one.dataset.id || one.getAttribute("aria-label") || JSON.stringify(one.dataset) + one.textContent;
+const placeOf = (one) => [one.closest("[id]") ? one.closest("[id]").id : "", one.tagName, nameOf(one)];
+function find(page, [id, tag, name]) {
+  const around = id ? page.getElementById(id) : page;
+  return around && [around, ...around.querySelectorAll(tag)].find((one) => one.tagName === tag && nameOf(one) === name);
+}
+
+function setting(page) {
+  const focus = page.activeElement;
+  return {
+    open: [...page.querySelectorAll("details[id]")].map((one) => [one.id, one.open]),
+    controls: [...page.querySelectorAll(".controls select, .controls input")]
+      .filter((one) => one.type !== "range" || one.value !== one.max) // at the end of the search means at its new end
+      .map((one) => [placeOf(one), one.type === "checkbox" ? one.checked : one.value]),
+    sorted: [...page.querySelectorAll("table[data-sortable] th[aria-sort]")]
+      .map((head) => [placeOf(head.querySelector("button")), head.getAttribute("aria-sort")]),
+    focus: focus && focus !== page.body ? placeOf(focus) : null,
+    scroll: [...page.querySelectorAll(".scroll")].filter((one) => one.scrollLeft).map((one) => [placeOf(one), one.scrollLeft]),
+  };
+}
+
+function restore(page, before) {
+  for (const [id, open] of before.open) {
+    const one = page.getElementById(id);
+    if (one) one.open = open;
+  }
+  for (const [place, value] of before.controls) {
+    const one = find(page, place);
+    const key = one && one.type === "checkbox" ? "checked" : "value";
+    if (!one || one[key] === value) continue;
+    one[key] = value;
+    for (const kind of ["input", "change"]) one.dispatchEvent(new Event(kind, { bubbles: true }));
+  }
+  for (const [place, order] of before.sorted) {
+    const button = find(page, place);
+    for (let i = 0; button && i < 2 && button.parentElement.getAttribute("aria-sort") !== order; i++) button.click();
+  }
+  for (const [place, left] of before.scroll) {
+    const one = find(page, place);
+    if (one) one.scrollLeft = left;
+  }
+  const focus = before.focus && find(page, before.focus);
+  if (focus) focus.focus({ preventScroll: true });
+}
+
 function reload() {
   const view = report.contentWindow;
-  const at = view.scrollY;
-  const open = [...view.document.querySelectorAll("details[open][id]")].map((one) => one.id);
+  const [at, before] = [view.scrollY, setting(view.document)];
   report.addEventListener("load", () => {
-    for (const id of open) {
-      const one = view.document.getElementById(id);
-      if (one) one.open = true;
-    }
+    restore(view.document, before);
     view.scrollTo(0, at);
   }, { once: true });
   view.location.reload();
+}
+
+// Only what has changed is written: a screen reader says it each time.
+function write(element, text) {
+  if (element.textContent !== text) element.textContent = text;
+}
+
+function tell(state) {
+  status.hidden = !state.status;
+  status.className = `status ${state.status}`;
+  write(status, state.status);
+  write(said, state.error || state.said);
+  write(trials, state.trials);
 }
 
 async function look() {
   try {
     const state = await (await fetch("/state")).json();
     known = state.study;
-    said.textContent = state.error || (state.study === null ? "The search has not begun." : "");
+    tell(state);
     if (!study.hidden) openStudy();
     if (version === null) version = state.version;
     if (state.version !== version && follow.checked) {
@@ -58,9 +114,9 @@ async function look() {
       reload();
     }
   } catch {
-    said.textContent = "The server has ended.";
+    tell({ status: "", said: "The server has ended.", trials: "" });
   }
-  setTimeout(look, 2000);
+  setTimeout(look, 1000);
 }
 
 if (location.hash === "#study") choose(tabs[1]);

@@ -97,7 +97,7 @@ function replay(root) {
     const [x, y] = [axes[chosen.x], axes[chosen.y]];
     const [sx, sy] = [scaled(x, width / 95), scaled(y, height / 55)];
     const longest = Math.max(...sy.ticks.map((t) => tickText(t).length));
-    const box = { left: 26 + 7 * longest, right: width - 14, top: 10, bottom: height - 44 };
+    const box = { left: 31 + 7 * longest, right: width - 14, top: 10, bottom: height - 44 };
     const px = (u) => box.left + u * (box.right - box.left);
     const py = (v) => box.bottom - v * (box.bottom - box.top);
     for (const t of sx.ticks) {

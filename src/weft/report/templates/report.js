@@ -137,7 +137,7 @@ function scatter(root) {
     const sx = scaleOf(scaled(x, points.map((p) => p.values[x.name])), x.log, width / 95);
     const sy = scaleOf(scaled(y, ys), y.log, height / 55);
     const longest = Math.max(...sy.ticks.map((t) => tickText(t).length));
-    const box = { left: 26 + 7 * longest, right: width - 14, top: 10, bottom: height - 44 };
+    const box = { left: 31 + 7 * longest, right: width - 14, top: 10, bottom: height - 44 };
     const px = (value) => box.left + sx.at(value * x.scale) * (box.right - box.left);
     const py = (value) => box.bottom - sy.at(value * y.scale) * (box.bottom - box.top);
 
