@@ -101,11 +101,15 @@ def test_models_that_cannot_be_used_are_refused():
             give("net.keras")
     with pytest.raises(ConfigError, match=r"'net' is a float model: make a quantised one with weft\.compress"):
         weft.fit(network(), (X, Y), RECIPE)
+    with pytest.raises(ConfigError, match=r"'net' has no recipe: make it with weft\.compress, or give fit a recipe"):
+        weft.fit(network(), (X, Y))
     one, two = keras.Input((6,)), keras.Input((6,))
     several = keras.Model([one, two], L.Dense(3)(L.Add()([one, two])), name="several")
     with pytest.raises(UnsupportedError, match=r"'several' has 2 inputs and 1 outputs, .* use Keras' fit with"):
         weft.fit(weft.compress(several, RECIPE), ([X, X], Y))
-    with pytest.raises(ShapeError, match=r"x was given one ndarray for the 2 inputs of 'several'"):
+    with pytest.raises(
+        ShapeError, match=r"x was given one ndarray for the 2 inputs of 'several' .*; give one array for each"
+    ):
         weft.compress(several, RECIPE, X)
     weft.compress(several, RECIPE, [X, X])
 

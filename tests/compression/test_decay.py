@@ -156,7 +156,7 @@ def test_it_survives_serialisation_and_saving(kind, tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"p": 0}, r"needs p > 0; got 0"),
+        ({"p": 0}, r"p-norm weight decay needs p > 0; got 0"),
         ({"p": -1.5}, r"needs p > 0; got -1.5"),
         ({"decay": -0.1}, r"needs decay >= 0; got -0.1"),
     ],

@@ -299,8 +299,12 @@ def test_a_teacher_of_another_kind_is_refused(rows):
     two = keras.Model(inputs, [kl.Dense(3)(inputs), kl.Dense(3)(inputs)], name="two")
     with pytest.raises(UnsupportedError, match="teacher 'two' has several outputs"):
         distil(net((5,), "s", 1), two, x, y, config())
-    with pytest.raises(UnsupportedError, match="student 'two' has 2 outputs"):
+    with pytest.raises(UnsupportedError, match="student 'two' has 2 outputs; distillation is for one"):
         distil(two, net((5,), "t", 1), x, y, config())
+    torch = pytest.importorskip("torch")
+    lstm = torch.nn.LSTM(4, 3)
+    with pytest.raises(UnsupportedError, match="the teacher gives a tuple, and distillation needs one tensor"):
+        distil(net((5,), "s", 1), lstm, x, y, config())
 
 
 def test_probabilities_are_refused_and_logits_are_not(rows):

@@ -214,6 +214,14 @@ def test_npz_with_a_strange_member_is_refused(tmp_path):
         read(tmp_path / "a.npz")
 
 
+def test_npz_whose_fields_bear_names_beyond_latin_is_refused(tmp_path):
+    with pytest.warns(UserWarning, match="can only be read by NumPy"):
+        np.savez(tmp_path / "a.npz", x=np.zeros(2, dtype=[("質量", "f4")]))
+    message = r"a\.npz, array 'x': is in the npy format 3\.0, and weft reads 1\.0 and 2\.0; save each field as an array"
+    with pytest.raises(DataError, match=message):
+        read(tmp_path / "a.npz")
+
+
 def test_npz_with_a_flipped_bit_is_refused(tmp_path):
     path = tmp_path / "a.npz"
     np.savez(path, x=np.zeros((10_000, 4)), y=np.zeros(10_000))
@@ -281,7 +289,9 @@ def test_hdf5_reads_a_table_of_records(tmp_path):
     assert found["label"].tolist() == ["g", "q"]
     with h5py.File(tmp_path / "b.h5", "w") as file:
         file["table"] = np.zeros(2, dtype=[("pt", "f4", (3,)), ("label", "i4")])
-    with pytest.raises(DataError, match=r"b\.h5, field 'pt' of 'table': holds float32 of shape \(2, 3\)"):
+    with pytest.raises(
+        DataError, match=r"b\.h5, field 'pt' of 'table': holds float32 of shape \(2, 3\); a table needs one"
+    ):
         read(tmp_path / "b.h5")
     with h5py.File(tmp_path / "c.h5", "w") as file:
         file["table"], file["x"] = table, np.ones(3)
@@ -368,7 +378,10 @@ def test_arff_question_marks_are_missing_cells(tmp_path):
             "@attribute m real\n@data\n{0 1.5}\n",
             r"a\.arff, row 1: is sparse \('\{0 1\.5\}'\), and weft reads dense ARFF only",
         ),
-        ("@attribute m real\n@data\n1\n2,3\n", r"a\.arff, row 2: has 2 cells for 1 attributes: '2,3'"),
+        (
+            "@attribute m real\n@data\n1\n2,3\n",
+            r"a\.arff, row 2: has 2 cells for 1 attributes: '2,3'; complete or remove the row",
+        ),
         ("@attribute m real\n@data\n1\n% c\nx\n", r"a\.arff, row 2, column 'm': 'x' is not a number; correct the cell"),
         ("@attribute m {a,b}\n@data\na\nb\nc\n", r"row 3, column 'm': 'c' is none of the declared values a, b"),
         ("@attribute m relational\n@data\n1\n", r"a\.arff, line 1: attribute 'm' has the type 'relational'"),

@@ -116,6 +116,8 @@ def test_a_model_with_several_inputs_takes_one_array_each():
 def test_bad_rows_are_refused():
     with pytest.raises(DataError, match="calibration needs at least one row, and got none"):
         calibrate(network(FixedNumbers()), ROWS[:0])
+    with pytest.raises(DataError, match=r"calibration: the rows are no array of numbers \(.*\); give a NumPy array"):
+        calibrate(network(FixedNumbers()), [[1.0, 2.0], [3.0]])
     with pytest.raises(ShapeError, match="as many rows of every input; got 3, 700"):
         calibrate(two_inputs(), {"a": ROWS, "b": ROWS[:3, :2]})
 

@@ -55,6 +55,21 @@ def test_an_unknown_design_is_refused_with_those_there_are(tmp_path):
         run.design("t9")
 
 
+STAGES = {
+    "search": r"has no data\.json; run its 'data' stage first \('weft run' does\)",
+    "build": r"has no designs yet; run 'weft compress .*' first",
+}
+
+
+@pytest.mark.parametrize("stage", list(STAGES))
+def test_a_stage_whose_earlier_one_is_missing_names_the_command(tmp_path, stage):
+    from weft.cli._progress import bars
+    from weft.run.stages import execute
+
+    with pytest.raises(RunError, match=STAGES[stage]):
+        execute(begin(tmp_path / "run"), [stage], bars)
+
+
 def test_events_survive_a_line_torn_by_a_kill(tmp_path, caplog):
     run = begin(tmp_path)
     run.log("stage", name="data", state="begins")

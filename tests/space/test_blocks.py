@@ -297,7 +297,14 @@ def test_a_condition_makes_a_choice_only_where_it_holds():
     ("when", "message"),
     [
         ("{dropuot: {normalization: [none]}}", r"when.dropuot: 'dropuot' is no choice .*; did you mean 'dropout'\?"),
-        ("{dropout: {normalization: [bach]}}", r"when.dropout.normalization: 'normalization' never takes 'bach'; list"),
+        (
+            "{dropout: {normalization: []}}",
+            r"when.dropout.normalization: 'normalization' needs values; list values that",
+        ),
+        (
+            "{dropout: {normalization: [bach]}}",
+            r"when.dropout.normalization: 'normalization' never takes 'bach'; list values",
+        ),
         (
             "{dropout: {normalization: [none]}, normalization: {activation: [relu]}}",
             r"when.dropout.normalization: 'normalization' is no choice that a condition can name here",
@@ -404,7 +411,7 @@ search: {baselines: [{units: [4]}]}
     assert (one.batch_size, one.schedule, one.weight_decay) == (256, "cosine", 0.01)
     assert (one.numbers.total_bits, one.numbers.integer_bits, one.numbers.granularity) == (8, "auto", "weight")
     assert found.params_of(genotype)["batch_size"] == 256
-    with pytest.raises(ConfigError, match=r"batch_size = None lies outside the space \(8 to 99\)"):
+    with pytest.raises(ConfigError, match=r"batch_size = None lies outside the space \(8 to 99\); widen the space, or"):
         ranged = loads(text.replace("[256, 64]", "[8, 99, lin]"), "f")
         Space(ranged.space, (20,), 3).params_of({**genotype, "batch_size": None})
     bad = loads(text.replace("{units: [4]}", "{units: [4], total_bits: 4}").replace("[auto, 1]", "6"), "f")

@@ -104,7 +104,11 @@ def test_networks_without_pruning_keep_their_keys():
 @pytest.mark.parametrize(
     ("search", "message"),
     [
-        ({"epochs": 2}, r"search\.epochs: space\.pruning takes trainings of 3 epochs at least, and here are some of 2"),
+        (
+            {"epochs": 2},
+            r"search\.epochs: space\.pruning takes trainings of 3 epochs at least, and here are some of 2; raise "
+            r"search\.epochs, or leave space\.pruning out",
+        ),
         (
             {"epochs": 6, "halving": {"rungs": 2, "factor": 3}},
             r"search\.halving: space\.pruning takes trainings of 3 epochs at least, and here are some of 2",

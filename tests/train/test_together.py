@@ -85,7 +85,9 @@ def test_one_that_diverges_or_stops_early_leaves_the_others_alone():
 
 
 def test_members_of_other_structure_or_length_are_refused():
-    with pytest.raises(ShapeError, match="of one structure, and their variables differ"):
+    with pytest.raises(
+        ShapeError, match="networks that train together must be of one structure, and their variables differ"
+    ):
         fit_together([member(), member(FixedNumbers())])
     with pytest.raises(ShapeError, match="equally many epochs, batches, and rows of a batch"):
         fit_together([member(), member(rows=Rows(*blobs(400, seed=1)))])

@@ -43,7 +43,10 @@ def _shape(archive: zipfile.ZipFile, name: str, path: Path) -> tuple[int, ...]:
             (2, 0): np.lib.format.read_array_header_2_0,
         }.get(version)
         if read_header is None:
-            raise ValueError(f"npy format version {version}")
+            raise DataError(
+                f"{path}, array '{name.removesuffix('.npy')}': is in the npy format {version[0]}.{version[1]}, and "
+                "weft reads 1.0 and 2.0; save each field as an array of its own, named in plain letters"
+            )
         shape, _, dtype = read_header(member)
     if dtype.hasobject:
         raise DataError(
