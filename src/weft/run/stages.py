@@ -54,6 +54,7 @@ def execute(run: Run, stages: Sequence[str], bars: Bars, join: str | None = None
         def spent() -> float:
             return before + time.monotonic() - start
 
+        stage = "report"  # where no other is asked for, or before any begins
         try:
             for stage in (stage for stage in stages if stage != "report"):  # written last, when the status is known
                 with _logged(run, stage):
