@@ -33,7 +33,7 @@ def write(path, text):
 
 
 def test_every_suffix_has_a_reader():
-    assert set(READERS) == {".npz", ".npy", ".h5", ".hdf5", ".csv", ".tsv", ".txt", ".parquet", ".pq", ".arff"}
+    assert set(READERS) == {".npz", ".npy", ".h5", ".hdf5", ".csv", ".tsv", ".txt", ".parquet", ".pq", ".arff", ".root"}
 
 
 def test_an_unknown_suffix_lists_the_known_ones(tmp_path):

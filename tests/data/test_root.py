@@ -70,6 +70,11 @@ def test_a_branch_of_varying_length_is_refused_with_the_way_out(tmp_path):
         content.get("pt")
 
 
+def test_flat_branches_are_a_table_whatever_their_names(tmp_path):
+    content = read(tree_of(tmp_path / "a.root", x=np.arange(5.0), y=np.arange(5.0), kind=np.arange(5) % 2))
+    assert content.table and list(content.shapes) == ["x", "y", "kind"]
+
+
 def test_a_tree_becomes_a_data_set(tmp_path):
     _, x, y = events(tmp_path / "a.root")
     config = DataConfig(files={"all": "a.root"}, label="kind", scale="none", classes="numbered")
@@ -123,12 +128,17 @@ def test_a_file_that_breaks_off_is_no_silent_zero(tmp_path):
     for kept in (0.02, 0.5, 0.9):
         path.write_bytes(whole[: int(kept * len(whole))])
         with pytest.raises(DataError, match=r"not a sound ROOT file|it is damaged"):
-            read(path).get("a")
+            np.sum([read(path).get(key) for key in ("a", "b")])  # at 0.9 the first of them is still whole
 
 
 def test_a_tree_of_other_files_is_refused():
     with pytest.raises(ValueError, match=r"names a tree of ROOT files, and the data are no \.root files; remove it"):
         DataConfig(files={"all": "a.csv"}, tree="Events")
+
+
+def test_a_tree_of_a_file_of_another_format_is_refused(tmp_path):
+    with pytest.raises(DataError, match=r"a\.csv has no tree 'Events': only \.root files have trees"):
+        read(tmp_path / "a.csv", "Events")
 
 
 def test_without_uproot_the_package_is_named(tmp_path, monkeypatch):

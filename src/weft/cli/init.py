@@ -72,14 +72,14 @@ def _request(what: str | None, given: dict[str, Any]) -> Request:
     """Return the wishes of a file's name or a sentence, and of flags, which count more."""
     from pydantic import ValidationError
 
-    from weft.data.files import READERS, ROOT
+    from weft.data.files import READERS
     from weft.draft import Request, read_request
 
     if what is None:
         raise ConfigError(f"nothing to begin with: give a data file or a sentence, as in: {USAGE}")
     path = Path(what).expanduser()
     if path.is_dir():
-        inside = [name.name for name in sorted(path.iterdir()) if name.suffix.lower() in (*READERS, ROOT)]
+        inside = [name.name for name in sorted(path.iterdir()) if name.suffix.lower() in READERS]
         raise ConfigError(
             f"{path} is a folder; name a data file in it" + (f": {', '.join(inside[:8])}" if inside else "")
         )

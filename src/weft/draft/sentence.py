@@ -16,7 +16,7 @@ from typing import Any
 
 from weft.config.compress import BASE_RECIPES, recipes
 from weft.config.parts import BOARDS, PARTS, find_part
-from weft.data.files import READERS, ROOT
+from weft.data.files import READERS
 from weft.draft.request import Request
 from weft.errors import ConfigError
 from weft.section import nearest
@@ -300,7 +300,7 @@ def _phrases() -> tuple[tuple[re.Pattern[str], Reader], ...]:
         r"jets?[- ](?:tagging|tagger|classification|classifier|substructure(?: classification)?)|(?:tag|classify) jets"
     )
     particles = r"(?:constituents?|particles)"
-    suffixes = "|".join(sorted((suffix[1:] for suffix in [*READERS, ROOT]), key=len, reverse=True))
+    suffixes = "|".join(sorted((suffix[1:] for suffix in READERS), key=len, reverse=True))
     names = "|".join(sorted((re.escape(name) for name in (*BASE_RECIPES, *recipes())), key=len, reverse=True))
     exact = "|".join(sorted(map(_spelled, (*_aliases(), *BOARDS, *PARTS)), key=len, reverse=True))
     like = (

@@ -1,7 +1,7 @@
 """What a file holds, seen the same way for every format; and the readers by suffix.
 
-A reader is a function `(path) -> Content`, registered for its suffixes. It interprets nothing: which column is the
-label is decided in `weft.data.roles`.
+A reader is a function `(path) -> Content`, registered for its suffixes; that of ROOT files also takes a tree's name.
+It interprets nothing: which column is the label is decided in `weft.data.roles`.
 """
 
 from __future__ import annotations
@@ -15,11 +15,8 @@ import numpy as np
 from weft.errors import DataError
 from weft.plugins import load, offered
 
-Reader = Callable[[Path], "Content"]
+Reader = Callable[..., "Content"]
 READERS: dict[str, Reader] = {}
-
-ROOT = ".root"
-"""The one format of several tables a file, whose reader takes the name of one, too."""
 
 
 @dataclass(frozen=True)
@@ -59,23 +56,21 @@ def read(path: Path, tree: str | None = None) -> Content:
     """Read the file at `path` with the reader of its suffix; of a ROOT file the tree of that name.
 
     Raises:
-        DataError: the file does not exist, is empty or damaged, or no reader knows its suffix.
+        DataError: the file does not exist, is empty or damaged, has no such tree, or no reader knows its suffix.
     """
     suffix = path.suffix.lower()
-    if suffix == ROOT:
-        from weft.data.files.root import read_root
-
-        return read_root(path, tree)
+    if tree is not None and suffix != ".root":
+        raise DataError(f"{path} has no tree '{tree}': only .root files have trees")
     if suffix not in READERS and suffix[1:] in offered("weft.readers"):
         must_exist(path)
         return load("weft.readers", suffix[1:])(path)
-    if path.suffix.lower() not in READERS:
+    if suffix not in READERS:
         raise DataError(
             f"cannot read {path}: no reader knows the suffix '{path.suffix}'; "
-            f"convert it to one of {', '.join(sorted([*READERS, ROOT]))}"
+            f"convert it to one of {', '.join(sorted(READERS))}"
         )
     must_exist(path)
-    return READERS[path.suffix.lower()](path)
+    return READERS[suffix](path) if tree is None else READERS[suffix](path, tree)
 
 
 def must_exist(path: Path) -> None:

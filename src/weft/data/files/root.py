@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from weft.data.files._base import Content, looks_like_columns, must_exist
+from weft.data.files._base import Content, reader
 from weft.errors import DataError, ToolNotFoundError
 
 _PAD = (
@@ -19,6 +19,7 @@ _PAD = (
 )
 
 
+@reader(".root")
 def read_root(path: Path, tree: str | None = None) -> Content:
     """List the branches of a tree; each is read when asked for.
 
@@ -30,7 +31,6 @@ def read_root(path: Path, tree: str | None = None) -> Content:
         ToolNotFoundError: uproot is not installed.
         DataError: The file is damaged, there is no such tree, or there are several and none is named.
     """
-    must_exist(path)
     try:
         import uproot
     except ImportError:
@@ -38,13 +38,12 @@ def read_root(path: Path, tree: str | None = None) -> Content:
     try:
         with uproot.open(path) as file:
             name = _named(path, file, tree)
-            rows = int(file[name].num_entries)
-            first = {key: file[name][key].array(entry_stop=1, library="np") for key in _branches(file[name])}
+            held = file[name]
+            shapes = {key: (int(held.num_entries), *_inner(held[key])) for key in held.keys(recursive=False)}
     except DataError:
         raise
     except Exception as error:
         raise DataError(f"cannot read {path}: it is not a sound ROOT file ({_line(error)}); write it again") from error
-    shapes = {key: (rows, *array.shape[1:]) for key, array in first.items()}
 
     def get(key: str) -> np.ndarray:
         where = f"{path}, branch '{key}' of '{name}'"
@@ -55,8 +54,7 @@ def read_root(path: Path, tree: str | None = None) -> Content:
             raise DataError(f"cannot read {where}: it is damaged ({_line(error)}); write it again") from error
         return _plain(array, where)
 
-    table = all(len(shape) == 1 for shape in shapes.values())
-    return Content(path, shapes, get, table and (looks_like_columns(shapes) or len(shapes) == 1))
+    return Content(path, shapes, get, table=all(len(shape) == 1 for shape in shapes.values()))
 
 
 def _named(path: Path, file: Any, wanted: str | None) -> str:
@@ -73,9 +71,12 @@ def _named(path: Path, file: Any, wanted: str | None) -> str:
     return trees[0]
 
 
-def _branches(tree: Any) -> list[str]:
-    """Return the names of what holds values: of an RNTuple the fields, of a tree the branches."""
-    return list(tree.keys(recursive=False))
+def _inner(branch: Any) -> tuple[int, ...]:
+    """Return the shape of one entry; of a branch that cannot be read nothing, and reading it will say why."""
+    try:
+        return branch.array(entry_stop=1, library="np").shape[1:]
+    except Exception:  # noqa: BLE001 - of files written by anything
+        return ()
 
 
 def _line(error: Exception) -> str:
