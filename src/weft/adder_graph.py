@@ -241,7 +241,9 @@ class AdderGraph:
                 "network was pruned or quantised to nothing; choose a larger design, or compress less"
             ) from error
         except UnsupportedError as error:
-            error.add_note(f"in {_layer_of(error)} of model '{model.name}'")
+            layer = _layer_of(error)
+            if layer is not None:
+                error.add_note(f"in {layer} of model '{model.name}'")
             raise
         except _TRACER_ERRORS as error:
             layers = ", ".join(f"{layer.name} ({type(layer).__name__})" for layer in model.layers)
@@ -633,11 +635,11 @@ def _delay_per_stage(clock_period_ns: float) -> float:
     return clock_period_ns * DELAY_UNITS_PER_NS
 
 
-def _layer_of(error: Exception) -> str:
+def _layer_of(error: Exception) -> str | None:
     """Return the layer that alkaid traced when an error was raised, by the name that it has in the model."""
     traced = [getattr(frame.f_locals.get("self"), "op", None) for frame, _ in traceback.walk_tb(error.__traceback__)]
     layers = [f"layer '{one.name}' ({type(one).__name__})" for one in traced if hasattr(one, "name")]
-    return layers[-1] if layers else "a layer"
+    return layers[-1] if layers else None
 
 
 def _spell(shape: tuple[int, ...]) -> str:
