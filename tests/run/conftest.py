@@ -62,7 +62,8 @@ def finished(tmp_path_factory) -> Path:
     with open(made / "lock", "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not (made / "stdout.json").exists():
-            done = weft("run", write_experiment(made), "--out", made / "run", "--json")
+            text = EXPERIMENT.replace("events.csv", str(made / "events.csv"))  # one file, for the copies too
+            done = weft("run", write_experiment(made, text), "--out", made / "run", "--json")
             assert done.returncode == 0, done.stderr
             (made / "stderr.txt").write_text(done.stderr)
             (made / "stdout.json").write_text(done.stdout)
