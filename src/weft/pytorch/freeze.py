@@ -134,8 +134,8 @@ def quantizer(layer: Any) -> nn.Module:
     k, i, f = map(_exact, inside.kif)
     made: nn.Module = frozen.Quantize(k, i, f, inside.round_mode.removeprefix("S_"), inside.overflow_mode)
     if layer.scaler is not None or layer.affine is not None:
-        affine = (1.0, 0.0) if layer.affine is None else tuple(map(float, layer.affine))
-        made = frozen.Affine(made, float(layer.scaler or 1.0), affine)
+        factor, offset = (1.0, 0.0) if layer.affine is None else map(float, layer.affine)
+        made = frozen.Affine(made, float(layer.scaler or 1.0), (factor, offset))
     return made
 
 
@@ -404,7 +404,8 @@ def _dot(call: Call) -> nn.Module:
 
     layer = call.operation
     quantizers = [quantizer(one) for one in layer.iq] if layer.enable_iq else _nothing(2)
-    equation = dot_equation(*(len(tensor.shape) for tensor in call.inputs), layer.axes)
+    one, other = call.inputs
+    equation = dot_equation(len(one.shape), len(other.shape), layer.axes)
     left, right = (equation[: equation.index("->")], equation[equation.index("->") :])
     equation = f"{left}{right}"
     return _with_output(layer, frozen.Merge("einsum", quantizers, 1.0, equation))

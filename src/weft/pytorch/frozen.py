@@ -3,9 +3,9 @@
 Sums and products of fixed-point numbers of up to 53 bits are exact in float64, whatever their order. Nonlinear
 functions are tables of what Keras computes, since two libraries need not round a `tanh` alike. Nothing here is trained:
 all numbers are buffers, part of `state_dict`.
-"""
 
-from __future__ import annotations
+TorchScript reads a buffer's annotation as a type, so annotations are not postponed here.
+"""
 
 from collections.abc import Sequence
 from typing import Any
@@ -25,6 +25,10 @@ class Quantize(nn.Module):
 
     What has not been quantised yet is float32, and rounded in it as Keras does.
     """
+
+    k: Tensor
+    i: Tensor
+    f: Tensor
 
     def __init__(self, k: Any, i: Any, f: Any, round_mode: str, overflow_mode: str) -> None:
         super().__init__()
@@ -84,6 +88,11 @@ class Table(nn.Module):
         values: The function's, (n, *shape), from the least value on; one column serves all if they are alike.
     """
 
+    values: Tensor
+    low: Tensor
+    step: Tensor
+    first: Tensor
+
     def __init__(self, quantize: nn.Module, low: Any, step: Any, values: np.ndarray) -> None:
         super().__init__()
         self.quantize = quantize
@@ -110,6 +119,10 @@ class Steps(nn.Module):
         step: The distance of two values, (n_features,).
     """
 
+    thresholds: Tensor
+    first: Tensor
+    step: Tensor
+
     def __init__(self, thresholds: Any, first: Any, step: Any) -> None:
         super().__init__()
         buffer(self, "thresholds", thresholds)
@@ -125,6 +138,8 @@ class Move(nn.Module):
 
     Several tensors are numbered one after the other, from 1 on.
     """
+
+    index: Tensor
 
     def __init__(self, index: Any, shape: Sequence[int]) -> None:
         super().__init__()
@@ -153,6 +168,9 @@ class Join(nn.Module):
 class Linear(nn.Module):
     """A sum of products with weights, as `torch.einsum` writes it, and a bias."""
 
+    kernel: Tensor
+    bias: Tensor
+
     def __init__(self, equation: str, kernel: Any, bias: Any, relu: bool = False) -> None:
         super().__init__()
         self.equation, self.relu = equation, relu
@@ -166,6 +184,9 @@ class Linear(nn.Module):
 
 class Convolution(nn.Module):
     """A convolution of (n, *window, channels); the kernel is torch's, (n_out, n_in / groups, *window)."""
+
+    kernel: Tensor
+    bias: Tensor
 
     def __init__(
         self,
@@ -197,6 +218,9 @@ class Convolution(nn.Module):
 
 class Pool(nn.Module):
     """The largest or the mean value of windows: value j is that of the numbers in window[j]; number 0 is left out."""
+
+    window: Tensor
+    count: Tensor
 
     def __init__(self, window: Any, shape: Sequence[int], largest: bool) -> None:
         super().__init__()
@@ -252,6 +276,8 @@ class Merge(nn.Module):
 class Constant(nn.Module):
     """A constant and a tensor, joined value by value."""
 
+    value: Tensor
+
     def __init__(self, kind: str, value: Any, first: bool) -> None:
         super().__init__()
         self.kind, self.first = kind, first
@@ -270,6 +296,9 @@ class Constant(nn.Module):
 
 class Scale(nn.Module):
     """x times a scale plus an offset, along the last axes or all."""
+
+    scale: Tensor
+    offset: Tensor
 
     def __init__(self, scale: Any, offset: Any) -> None:
         super().__init__()
@@ -323,6 +352,8 @@ class Absolute(nn.Module):
 class Softmax(nn.Module):
     """exp of the distance from the largest value, by a table, times 1 / sum, by another."""
 
+    mask: Tensor
+
     def __init__(self, quantize: nn.Module, exp: nn.Module, inverse: nn.Module, axes: Sequence[int], mask: Any) -> None:
         super().__init__()
         self.quantize, self.exp, self.inverse, self.axes = quantize, exp, inverse, list(axes)
@@ -358,6 +389,11 @@ class Attention(nn.Module):
 class Gru(nn.Module):
     """Gated recurrent units, step by step; gates are update, reset and new."""
 
+    kernel: Tensor
+    bias: Tensor
+    recurrent: Tensor
+    recurrent_bias: Tensor
+
     def __init__(self, parts: dict[str, nn.Module], weights: dict[str, Any], sequences: bool, backwards: bool) -> None:
         super().__init__()
         self.iq, self.sq, self.rhq = parts["iq"], parts["sq"], parts["rhq"]
@@ -387,6 +423,10 @@ class Gru(nn.Module):
 
 class Rnn(nn.Module):
     """Plain recurrent units, step by step."""
+
+    kernel: Tensor
+    bias: Tensor
+    recurrent: Tensor
 
     def __init__(self, parts: dict[str, nn.Module], weights: dict[str, Any], sequences: bool, backwards: bool) -> None:
         super().__init__()

@@ -15,6 +15,7 @@ from typing import Any
 import torch
 import torch.fx
 from torch import nn
+from torch.fx.node import Argument
 
 from weft.errors import UnsupportedError
 from weft.pytorch.example import quiet
@@ -130,7 +131,7 @@ def _traced(module: nn.Module, rows: Mapping[str, torch.Tensor], tracer: _Tracer
 def _whole(module: nn.Module, rows: Mapping[str, torch.Tensor]) -> torch.fx.GraphModule:
     """Return the graph of a module that has a handler itself: one call."""
     graph = torch.fx.Graph()
-    inputs = {name: graph.placeholder(name) for name in rows}
+    inputs: dict[str, Argument] = {name: graph.placeholder(name) for name in rows}
     name = type(module).__name__.lower()
     in_order = list(inspect.signature(module.forward).parameters)[: len(rows)] == list(rows)
     graph.output(graph.call_module(name, *((tuple(inputs.values()), {}) if in_order else ((), inputs))))
