@@ -49,6 +49,10 @@ class TorchModule(torch.nn.Module):
         ConfigError: The backend is not torch, or the model is not built.
     """
 
+    keras_model: keras.Layer
+    _parameters: dict[str, torch.nn.Parameter]
+    _buffers: dict[str, torch.Tensor]
+
     def __init__(self, model: keras.Layer) -> None:
         from weft.quantize.observe import observe
 
@@ -78,7 +82,7 @@ class TorchModule(torch.nn.Module):
         _modules.add(self)
 
     @torch.compiler.disable  # what compiles a user's own code has nothing to find in Keras
-    def forward(self, *inputs: Any) -> Any:
+    def forward(self, *inputs: Any) -> Any:  # pyright: ignore[reportIncompatibleMethodOverride] - disable is untyped
         """Call the model with its inputs, tensors (n, ...), or with one list or dictionary of them."""
         given = list(inputs)
         training = self.training if self._mode is None else self._mode
@@ -94,7 +98,7 @@ class TorchModule(torch.nn.Module):
         if training:
             with torch.no_grad():
                 for name, value in moved.items():
-                    self._buffers[name].copy_(value)  # type: ignore[union-attr]
+                    self._buffers[name].copy_(value)
             self._terms = terms
             self._warn_if_unread()
         return outputs
@@ -126,9 +130,9 @@ class TorchModule(torch.nn.Module):
             for (low, high), variables in self._bounds.items():
                 values = [variable._value for variable in variables]
                 if low is not None:
-                    torch._foreach_clamp_min_(values, low)
+                    torch._foreach_clamp_min_(values, low)  # pyright: ignore[reportPrivateImportUsage] - no public one
                 if high is not None:
-                    torch._foreach_clamp_max_(values, high)
+                    torch._foreach_clamp_max_(values, high)  # pyright: ignore[reportPrivateImportUsage] - no public one
             for variable in self._constrained:
                 variable.assign(variable.constraint(variable))
 
@@ -142,7 +146,7 @@ class TorchModule(torch.nn.Module):
             for one in keras.tree.flatten(given)
             if isinstance(one, torch.Tensor)
         )
-        learnt = tuple(parameter.requires_grad for parameter in self._parameters.values() if parameter is not None)
+        learnt = tuple(parameter.requires_grad for parameter in self._parameters.values())
         able = tuple(layer._trainable for layer in self._layers_in)
         key = (training, torch.is_grad_enabled(), device, shown, learnt, able)
         calls, program = self._programs.get(key, (0, None))

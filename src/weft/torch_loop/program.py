@@ -78,15 +78,15 @@ def _repeats(target: Any) -> bool:
 def _spread_later(graph: fx.Graph, node: fx.Node) -> None:
     """Let a pointwise operation read tensors before they are expanded, and expand its result instead."""
     value = node.meta.get("val")
-    if not isinstance(value, torch.Tensor) or torch.Tag.nondeterministic_seeded in node.target.tags:  # type: ignore[union-attr]
+    if not isinstance(value, torch.Tensor) or torch.Tag.nondeterministic_seeded in getattr(node.target, "tags", ()):
         return
-    before = [one for one in node.all_input_nodes if one.target is _EXPAND]
+    before = {one: one.all_input_nodes[0] for one in node.all_input_nodes if one.target is _EXPAND}
     if not before:
         return
-    given = [one.args[0] if one.target is _EXPAND else one for one in node.all_input_nodes]
+    given = [before.get(one, one) for one in node.all_input_nodes]
     shape = torch.broadcast_shapes(*(one.meta["val"].shape for one in given))
-    for one in before:
-        node.replace_input_with(one, one.args[0])
+    for one, narrow in before.items():
+        node.replace_input_with(one, narrow)
     if shape == value.shape:
         return
     with graph.inserting_after(node):
