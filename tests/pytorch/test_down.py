@@ -104,6 +104,41 @@ def test_a_module_is_compressed_and_trained_by_the_engine():
     np.testing.assert_array_equal(kernel.numpy(), np.asarray(final.get_layer("layer_0").qkernel, np.float64))
 
 
+@pytest.mark.parametrize("one, other, axes", [((6,), (6,), 1), ((3, 4), (5, 4), 2), ((3, 4), (4, 2), (2, 1))])
+def test_an_inner_product_keeps_its_shape(one, other, axes):
+    import keras
+
+    inputs = [keras.Input(one), keras.Input(other)]
+    product = keras.layers.Dot(axes)(inputs)
+    model = weft.compress(keras.Model(inputs, keras.layers.Dense(2)(product)), {"recipe": "fixed"})
+    rng = np.random.default_rng(0)
+    rows = [rng.normal(size=(64, *shape)).astype(np.float32) for shape in (one, other)]
+    final = weft.finalize(model, rows)
+    module, tensors = weft.to_torch(final), [torch.from_numpy(row) for row in rows]
+    found = outputs_of(module, tensors)
+    np.testing.assert_array_equal(found[0], final.predict(rows, verbose=0))
+    check_forms(module, tensors, found)
+
+
+@pytest.mark.parametrize("reads", [True, False])
+@pytest.mark.parametrize("kind", ["QAdd", "QMultiply", "QDot"])
+def test_the_output_of_a_join_is_quantised(kind, reads):
+    import hgq.layers as hgq
+    import keras
+
+    inputs = [keras.Input((6,)), keras.Input((6,))]
+    more = {"axes": 1} if kind == "QDot" else {}
+    inside = {"iq_confs": [by(), by()], "enable_iq": reads, "oq_conf": by(), "enable_oq": True}
+    joined = getattr(hgq, kind)(**inside, **more)(inputs)
+    model = keras.Model(inputs, joined)
+    model.trainable = False
+    rows = [np.random.default_rng(i).integers(-16, 16, (64, 6)) / 8 for i in range(2)]
+    module, tensors = weft.to_torch(model), [torch.from_numpy(row).float() for row in rows]
+    found = outputs_of(module, tensors)
+    np.testing.assert_array_equal(found[0], model.predict(rows, verbose=0))
+    check_forms(module, tensors, found)
+
+
 def test_only_finalised_models_are_frozen():
     model = weft.compress(nn.Linear(3, 2), "hgq", example_input=torch.zeros(2, 3))
     with pytest.raises(

@@ -359,19 +359,26 @@ def _windows(numbers: np.ndarray, layer: Any) -> np.ndarray:
 
 def _merge(kind: str) -> Callable[[Call], nn.Module]:
     def make(call: Call) -> nn.Module:
-        from weft.pytorch import frozen
 
         layer = call.operation
         if is_pure(layer) or not hasattr(layer, "enable_iq"):
             return _pure_merge(kind, call)
-        quantizers = [quantizer(one) for one in layer.iq] if layer.enable_iq else _nothing(len(call.inputs))
         scale = getattr(layer, "_scale", 1.0) if name_of(layer) == "AveragePow2" else 1.0
-        return _with_output(layer, frozen.Merge(kind, quantizers, float(scale)))
+        return _joined(kind, call, scale=float(scale))
 
     return make
 
 
-def _nothing(n: int) -> list[Any]:
+def _joined(kind: str, call: Call, **more: Any) -> nn.Module:
+    from weft.pytorch import frozen
+
+    layer = call.operation
+    quantizers = [quantizer(one) for one in layer.iq] if layer.enable_iq else _nothing(len(call.inputs))
+    output = quantizer(layer.oq) if layer.enable_oq else frozen.Clip(None, None)
+    return frozen.Merge(kind, quantizers, output, **more)
+
+
+def _nothing(n: int) -> list[nn.Module]:
     from weft.pytorch import frozen
 
     return [frozen.Clip(None, None) for _ in range(n)]
@@ -381,7 +388,7 @@ def _pure_merge(kind: str, call: Call) -> nn.Module:
     from weft.pytorch import frozen
 
     if len(call.inputs) > 1:
-        return frozen.Merge(kind, _nothing(len(call.inputs)))
+        return frozen.Merge(kind, _nothing(len(call.inputs)), frozen.Clip(None, None))
     args = [*call.node.arguments.args, *call.node.arguments.kwargs.values()]
     is_tensor = [isinstance(one, keras.KerasTensor) for one in args[:2]]
     if not any(is_tensor):  # a list of one
@@ -391,24 +398,16 @@ def _pure_merge(kind: str, call: Call) -> nn.Module:
 
 
 def _einsum(call: Call) -> nn.Module:
-    from weft.pytorch import frozen
-
-    layer = call.operation
-    quantizers = [quantizer(one) for one in layer.iq] if layer.enable_iq else _nothing(2)
-    return _with_output(layer, frozen.Merge("einsum", quantizers, 1.0, layer.equation))
+    return _joined("einsum", call, equation=call.operation.equation)
 
 
 def _dot(call: Call) -> nn.Module:
-    from weft.pytorch import frozen
     from weft.quantize.counterparts.merging import dot_equation
 
-    layer = call.operation
-    quantizers = [quantizer(one) for one in layer.iq] if layer.enable_iq else _nothing(2)
-    one, other = call.inputs
-    equation = dot_equation(len(one.shape), len(other.shape), layer.axes)
-    left, right = (equation[: equation.index("->")], equation[equation.index("->") :])
-    equation = f"{left}{right}"
-    return _with_output(layer, frozen.Merge("einsum", quantizers, 1.0, equation))
+    ranks = [len(tensor.shape) for tensor in call.inputs]
+    if ranks == [2, 2]:  # of two vectors Keras keeps the axis that it sums over
+        return _joined("dot", call)
+    return _joined("einsum", call, equation=dot_equation(*ranks, call.operation.axes))
 
 
 def _reduce(kind: str) -> Callable[[Call], nn.Module]:

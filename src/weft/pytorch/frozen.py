@@ -245,19 +245,26 @@ class Pool(nn.Module):
 
 
 class Merge(nn.Module):
-    """Several tensors, each quantised, joined value by value, or by `torch.einsum`."""
+    """Several tensors, each quantised, joined value by value, by their inner product, or by `torch.einsum`."""
 
-    def __init__(self, kind: str, quantizers: Sequence[nn.Module], scale: float = 1.0, equation: str = "") -> None:
+    def __init__(
+        self, kind: str, quantizers: Sequence[nn.Module], output: nn.Module, scale: float = 1.0, equation: str = ""
+    ) -> None:
         super().__init__()
         self.kind, self.scale, self.equation = kind, scale, equation
-        self.quantizers = nn.ModuleList(quantizers)
+        self.quantizers, self.output = nn.ModuleList(quantizers), output
 
     def forward(self, x: list[Tensor]) -> Tensor:
         read: list[Tensor] = []
         for i, quantizer in enumerate(self.quantizers):
             read.append(quantizer(x[i]).double())
+        return self.output(self._joined(read) * self.scale)
+
+    def _joined(self, read: list[Tensor]) -> Tensor:
         if self.kind == "einsum":
             return torch.einsum(self.equation, read[0], read[1])
+        if self.kind == "dot":
+            return (read[0] * read[1]).sum(1, True)
         y = read[0]
         for one in read[1:]:
             if self.kind == "add":
@@ -270,7 +277,7 @@ class Merge(nn.Module):
                 y = torch.maximum(y, one)
             else:
                 y = torch.minimum(y, one)
-        return y * self.scale
+        return y
 
 
 class Constant(nn.Module):
