@@ -619,7 +619,7 @@ def _part(logic: CombLogic, outputs: slice, known: set[int]) -> CombLogic | None
 
 def _solver_options(solver: SolverConfig) -> dict[str, Any]:
     """Return alkaid's options; it takes -1 for a depth without limit, and -2 for the depth that it likes best."""
-    split = {"best": (-2, True), "none": (-1, False)}
+    split: dict[int | str, tuple[int, bool]] = {"best": (-2, True), "none": (-1, False)}
     depth, try_all = split.get(solver.decompose, (solver.decompose, False))
     return {
         "method0": "dummy" if solver.sharing == "none" else solver.sharing,
@@ -637,7 +637,8 @@ def _delay_per_stage(clock_period_ns: float) -> float:
 
 def _layer_of(error: Exception) -> str | None:
     """Return the layer that alkaid traced when an error was raised, by the name that it has in the model."""
-    traced = [getattr(frame.f_locals.get("self"), "op", None) for frame, _ in traceback.walk_tb(error.__traceback__)]
+    owners = [frame.f_locals.get("self") for frame, _ in traceback.walk_tb(error.__traceback__)]
+    traced: list[Any] = [getattr(owner, "op", None) for owner in owners]
     layers = [f"layer '{one.name}' ({type(one).__name__})" for one in traced if hasattr(one, "name")]
     return layers[-1] if layers else None
 

@@ -100,6 +100,15 @@ def test_each_check_fails_for_a_model_that_breaks_its_rule(name):
     CHECKS[name](Good())
 
 
+def test_a_size_without_weights_is_compared_with_one_with_them():
+    def quantity(self, design):
+        value = None if self.value(design) else 0.0
+        return Quantity(value=value, unit="count", stage="predicted", source="good 1.0", reason="it counts zeros only")
+
+    with pytest.raises(AssertionError, match=r"'lut' of a network of zeros is 0\.0; with weights it is None"):
+        CHECKS["costs_nothing_without_weights"](broken(quantity=quantity))
+
+
 def test_a_heavy_import_is_seen(tmp_path, monkeypatch):
     text = "{}from weft.cost import Ebops\nclass Light(Ebops):\n    pass\n"
     (tmp_path / "heavy_plugin.py").write_text(text.format("import alkaid\n"))

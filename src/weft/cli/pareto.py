@@ -25,15 +25,15 @@ def pareto(run: Annotated[str, typer.Argument(help="The run directory.")], as_js
 
 def front_rows(directory: Path) -> tuple[list[dict[str, Any]], list[str]]:
     """Return the front as rows and the names of their columns."""
+    from weft.report.read import describe
     from weft.search.results import read
-    from weft.space.architecture import parse
 
     results = read(directory)
     names = [*results.objectives, *(name for name in results.constraints if name not in results.objectives)]
     rows = [
         {
             "trial": trial.number,
-            "architecture": parse(trial.genotype).describe(),
+            "architecture": describe(trial.genotype),
             **{name: trial.value(name) for name in names},
             **{f"{name}_std": trial.std(name) for name in names if trial.std(name) is not None},
             "feasible": trial.feasible,

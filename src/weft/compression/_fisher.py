@@ -206,7 +206,7 @@ def _settled(traces: Sequence[float], tolerance: float) -> bool:
     return error <= tolerance * float(np.mean(traces))
 
 
-def _of_each_sample(loss: Callable[..., Tensor]) -> Callable[[Any, Any], Tensor]:
+def _of_each_sample(loss: Any) -> Callable[[Any, Any], Tensor]:
     import keras
 
     call = loss.call if isinstance(loss, keras.losses.Loss) else loss

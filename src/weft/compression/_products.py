@@ -7,7 +7,7 @@ none; products of two activations, as in attention, have no kernel and are not c
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
@@ -91,7 +91,7 @@ def float_kernels(
     from weft.quantize.graph import walk
     from weft.quantize.selection import matches, warn_of_unmatched
 
-    found: dict[tuple[int, int], Callable[[tuple[Shape, ...]], FloatKernel]] = {}
+    found: dict[tuple[int, int], partial[FloatKernel]] = {}
     units = {call.place: call for call in walk(model) if any(map(_has_kernel, _inside(call.operation)))}
     for patterns, what in ((only, "only"), (skip, "skip")):
         warn_of_unmatched(patterns, units, what, stacklevel=3)

@@ -48,21 +48,22 @@ def read(recipe: Recipe) -> FixedCompression | HgqCompression:
     Raises:
         ConfigError: It is not valid, or it is a recipe of another kind.
     """
-    if not isinstance(recipe, StagesConfig):
-        from weft.config.explain import explain
+    if isinstance(recipe, FixedCompression | HgqCompression):
+        return recipe
+    from weft.config.explain import explain
 
-        section = {"compress": recipe}
-        try:
-            recipe = _Section.model_validate(section).compress
-        except ValidationError as error:
-            found = explain(error, section, _Section)
-            raise ConfigError("\n".join(f"{'.'.join(map(str, path))}: {text}" for path, text in found)) from error
-    if not isinstance(recipe, FixedCompression | HgqCompression):
+    section = {"compress": recipe}
+    try:
+        config = _Section.model_validate(section).compress
+    except ValidationError as error:
+        found = explain(error, section, _Section)
+        raise ConfigError("\n".join(f"{'.'.join(map(str, path))}: {text}" for path, text in found)) from error
+    if not isinstance(config, FixedCompression | HgqCompression):
         raise ConfigError(
-            f"recipe '{recipe.recipe}' makes several designs and needs a run: use 'weft run'; one model in your hands "
+            f"recipe '{config.recipe}' makes several designs and needs a run: use 'weft run'; one model in your hands "
             "is compressed by recipe 'fixed' or 'hgq'"
         )
-    return recipe
+    return config
 
 
 def compress(
@@ -220,12 +221,11 @@ def fit(
     if config.distil is not None:
         rows = replace(rows, teacher=lambda: _teacher(model, config, teacher))
     training = prepare(model, rows, config, config.learning_rate)
-    learns_bits = isinstance(config, HgqCompression)
-    main = hgq.before_finetuning(config) if learns_bits else config
+    main = hgq.before_finetuning(config) if isinstance(config, HgqCompression) else config
     stages = training.stages(main)
     controls = {"learning_rate": staged_rate(main, config.learning_rate)}
     phases: Phases = EngineStages(stages, training.engine)
-    if learns_bits:
+    if isinstance(main, HgqCompression):
         controls["beta"] = hgq.beta_control(main)
         phases = hgq.phases(phases, training, main)
     place = None if directory is None else Path(directory)
@@ -236,7 +236,7 @@ def fit(
         progress=progress,
     )
     training.model_of(state)
-    if learns_bits:
+    if isinstance(config, HgqCompression):
         hgq.finetuned(training.with_bits_frozen(), stages, state, config, seed, place and place / "finetune.npz")
     return history
 

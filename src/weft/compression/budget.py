@@ -42,6 +42,7 @@ def run(
     """
     if config.ebops is not None:
         return hgq.run(network, material, hgq_of(config, config.ebops), seed, directory, progress)
+    assert config.lut is not None  # a BudgetCompression has one of the two
     ratio, smallest = LUT_OF_EBOP, np.inf
     metric = check_metric(config.metric, material.task)
     rows = np.concatenate([split.x for split in material.splits])

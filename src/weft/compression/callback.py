@@ -60,24 +60,30 @@ class StagesCallback(keras.callbacks.Callback):
             self.initial_epoch(self.model)
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        self._stages.begin_epoch(epoch)
-        if self._stages.price:
-            self._stages.price.begin(epoch)
+        stages = self._begun
+        stages.begin_epoch(epoch)
+        if stages.price:
+            stages.price.begin(epoch)
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        counting = self._counting()
-        if counting and logs is not None and self._stages.quantized(epoch):
+        stages, counting = self._begun, self._counting()
+        if counting and logs is not None and stages.quantized(epoch):
             logs["ebops"] = float(sum(np.asarray(keras.ops.convert_to_numpy(layer._ebops)) for layer in counting))
         if logs is not None:
-            logs["stage"] = self._stages.position(epoch).stage
-        price = self._stages.price
+            logs["stage"] = stages.position(epoch).stage
+        price = stages.price
         if price:
             price.end(logs)
         if self._checkpoint is not None:
-            self._stages.save(self._checkpoint, epoch + 1, {"beta": price.state()} if price else {})
+            stages.save(self._checkpoint, epoch + 1, {"beta": price.state()} if price else {})
 
     def on_train_end(self, logs: dict[str, Any] | None = None) -> None:
-        self._stages.finish()
+        self._begun.finish()
+
+    @property
+    def _begun(self) -> Stages:
+        assert self._stages is not None  # Keras calls on_train_begin before all else
+        return self._stages
 
     def _counting(self) -> list[Any]:
         return [layer for layer in self.model._flatten_layers() if getattr(layer, "_ebops", None) is not None]

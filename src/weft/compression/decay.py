@@ -11,15 +11,20 @@ from __future__ import annotations
 import warnings
 from collections.abc import Sequence
 from fnmatch import fnmatchcase
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import keras
 from keras import ops
 
 from weft.errors import ConfigError, NoEffectWarning
 
+if TYPE_CHECKING:
+    from keras.optimizers import Optimizer as _Mixin
+else:
+    _Mixin = object
 
-class _PNormDecay:
+
+class _PNormDecay(_Mixin):
     """The part that both optimizers share; it stands before Keras' own class."""
 
     def __init__(

@@ -85,8 +85,9 @@ def run(
         at_target = _within(candidates, aimed, rows, training.metric, 2 * config.keep + 2)
         known = {c.name: c for c in at_target}
         return Outcome(trail, [known.get(c.name, c) for c in candidates], at_target)
-    at_target = () if config.target is None else _at_target(candidates, config.target.ebops)
-    return Outcome(trail, candidates, at_target)
+    if config.target is None or config.target.ebops is None:
+        return Outcome(trail, candidates)
+    return Outcome(trail, candidates, _at_target(candidates, config.target.ebops))
 
 
 def numbers_of(config: HgqCompression) -> HgqNumbers:
@@ -130,7 +131,7 @@ def beta_control(config: HgqCompression) -> Control:
     priced = config.total_epochs - config.float_epochs
     if config.target is not None and config.target.lut is not None:
         control: Control = TargetLut(config.target.lut, config.beta_start, priced)
-    elif config.target is not None:
+    elif config.target is not None and config.target.ebops is not None:
         control = TargetEbops(config.target.ebops, config.beta_start, priced)
     elif isinstance(config.beta, BetaRamp):
         control = LogRamp(config.beta.from_, config.beta.to, priced)

@@ -53,6 +53,7 @@ def run(
     """
     materials = [material]
     if config.folds > 1:
+        assert material.dataset is not None  # folds are of a run, whose rows come from a data set
         materials = [material.fold(splits) for splits in material.dataset.folds(config.folds, seed)]
     n_steps = len(config.precisions) * len(materials) * (config.rounds + 1)
     trail: list[dict[str, float | str]] = []

@@ -261,6 +261,7 @@ def _within(model: keras.Model, found: Sequence[_Factors], budget: LowRankBudget
     hulls = {f.place: _hull(_choices(f, *prices[f.place])) for f in found}
     steps = [(before, after) for hull in hulls.values() for before, after in zip(hull[1:], hull, strict=False)]
     taken: dict[str, _Choice] = {}
+    last: tuple[_Choice, _Choice] | None = None
     for before, after in sorted(steps, key=lambda step: _price(*step)):
         if total <= limit:
             break
@@ -272,7 +273,7 @@ def _within(model: keras.Model, found: Sequence[_Factors], budget: LowRankBudget
             f"cannot factorise '{model.name}' to {unit} <= {limit}: with rank 1 in all of its {len(found)} layers that "
             f"can be factorised it has {total:g}; raise the budget, or make the network smaller"
         )
-    if taken:
+    if last is not None:
         place = last[1].place
         factors, room = next(f for f in found if f.place == place), last[1].cost + limit - total
         fits = [choice for choice in _choices(factors, *prices[place]) if choice.rank and choice.cost <= room]

@@ -30,9 +30,6 @@ LUT_OF_EBOP = 1.1
 MARGIN = 1.08
 """How far synthesis may lie above the solver's count: its mean error on trained taggers."""
 
-SOME_CLOCK_NS = 5.0
-"""The clock decides where registers are, not how many LUT there are."""
-
 MEASURED_AT = (0.2, 0.4, 0.6, 0.7, 0.8, 0.9)
 """Shares of the training after which LUT are counted; from `TargetEbops.DESCENT` on EBOPs are near their target."""
 
@@ -44,7 +41,7 @@ def lut_of(model: keras.Model, rows: np.ndarray | None = None) -> float:
     """Return the LUT of a quantised model by the solver, as it would be if it were finalised now."""
     from weft.adder_graph import AdderGraph
 
-    return float(AdderGraph.from_model(finalize(model, rows)).cost(SOME_CLOCK_NS)["lut"].value)
+    return float(AdderGraph.from_model(finalize(model, rows)).lut)
 
 
 def aim(lut: int, ratio: float) -> int:

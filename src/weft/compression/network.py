@@ -61,11 +61,12 @@ class Network:
 
     def prepared(self, config: RecipeConfig) -> Network:
         """Return the network with what a recipe does to it before quantisation."""
-        if config.low_rank is None:
+        low_rank = config.low_rank
+        if low_rank is None:
             return self
         from weft.compression.low_rank import factorize
 
-        return self.changed(lambda model: factorize(model, **dict(config.low_rank)))
+        return self.changed(lambda model: factorize(model, **dict(low_rank)))
 
     def build(
         self,

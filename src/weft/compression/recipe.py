@@ -18,6 +18,7 @@ from weft.compression.network import Network
 from weft.compression.outcome import choose
 from weft.compression.training import Material
 from weft.config import CompressConfig
+from weft.config.compress import Tried
 from weft.errors import ConfigError
 from weft.space.model import build
 from weft.train.metrics import check_metric
@@ -93,7 +94,7 @@ def compress(
 def compress_network(
     network: Network,
     material: Material,
-    config: CompressConfig,
+    config: Tried,
     seed: int,
     directory: Path,
     progress: Progress = no_progress,

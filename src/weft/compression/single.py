@@ -7,6 +7,7 @@ side by side.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,13 +15,20 @@ from typing import TYPE_CHECKING, Any
 from weft.compression import budget, fit_recipe, fixed, hgq, imp
 from weft.compression.outcome import Outcome
 from weft.compression.training import Material
+from weft.config.compress import Step
 from weft.config.stages import RecipeConfig
 from weft.types import Progress, no_progress
 
 if TYPE_CHECKING:
     from weft.compression.network import Network
 
-RECIPES = {"hgq": hgq.run, "fixed": fixed.run, "imp": imp.run, "fitcompress": fit_recipe.run, "budget": budget.run}
+RECIPES: dict[str, Callable[..., Outcome]] = {
+    "hgq": hgq.run,
+    "fixed": fixed.run,
+    "imp": imp.run,
+    "fitcompress": fit_recipe.run,
+    "budget": budget.run,
+}
 _PARTS = {"fixed": fixed.parts, "imp": imp.parts}
 
 
@@ -33,7 +41,7 @@ def parts(config: Any) -> int:
 def run_single(
     network: Network,
     material: Material,
-    config: Any,
+    config: Step,
     seed: int,
     directory: Path,
     progress: Progress = no_progress,

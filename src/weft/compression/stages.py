@@ -13,7 +13,7 @@ import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
 import numpy as np
 
@@ -22,7 +22,7 @@ from weft.compression.price import Price
 from weft.config import HgqCompression
 from weft.config.stages import StagesConfig
 from weft.errors import ConfigError, RunError
-from weft.quantize.kernels import Kernel, pruned_kernels
+from weft.quantize.kernels import pruned_kernels
 
 if TYPE_CHECKING:
     import keras
@@ -46,6 +46,12 @@ class Position:
     def name(self) -> str:
         """The stage as a word."""
         return NAMES[self.stage]
+
+
+class _Budgeted(Protocol):
+    """A method that wants a budget."""
+
+    sparsity: float
 
 
 class Stages:
@@ -79,7 +85,7 @@ class Stages:
         self._moments = Moments(optimizer, config.weight_decay is not None) if is_torch(optimizer) else None
         optimizer = None if self._moments else optimizer
         self.model, self.config, self.optimizer, self.rows = model, config, optimizer, rows
-        self.kernels: list[Kernel] = pruned_kernels(model)
+        self.kernels = pruned_kernels(model)
         if config.prune is not None and not self.kernels:
             raise ConfigError(
                 f"prune.method '{config.prune.method}' was asked for, but no layer of '{model.name}' carries it; "
@@ -199,9 +205,9 @@ class Stages:
     def _share_budget(self) -> None:
         from weft.prune._budget import shares
 
-        wanting = [k for k in self.kernels if k.pruned.method.wants_budget]
-        for sparsity in sorted({k.pruned.method.sparsity for k in wanting}):  # a layer may have been given its own
-            mine = {k.name: k for k in wanting if k.pruned.method.sparsity == sparsity}
+        wanting = [(k, cast("_Budgeted", k.pruned.method)) for k in self.kernels if k.pruned.method.wants_budget]
+        for sparsity in sorted({method.sparsity for _, method in wanting}):  # a layer may have been given its own
+            mine = {k.name: k for k, method in wanting if method.sparsity == sparsity}
             for name, share in shares({name: k.seen() for name, k in mine.items()}, sparsity).items():
                 mine[name].pruned.slots["share"].assign(share)
 

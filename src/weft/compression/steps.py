@@ -40,14 +40,15 @@ def run(
     """
     starts: list[tuple[str, Network]] = [("", network)]
     trail: list[dict[str, float | str]] = []
+    candidates: list[Candidate] = []
+    at_goal: list[Candidate] = []
     n_steps = len(config.steps)
     for number, step in enumerate(config.steps):
         finds_masks = isinstance(step, FitCompression | ImpCompression)
         pruned = number > 0 and not finds_masks and step.prune is None
         mine = step.model_copy(update={"prune": Zeros()}) if pruned else step
         place = directory / f"step-{number + 1}"
-        candidates: list[Candidate] = []
-        at_goal: list[Candidate] = []
+        candidates, at_goal = [], []
         ended: list[tuple[str, Network]] = []
         for index, (name, start) in enumerate(starts):
             inside = place / (name.removesuffix("-then-") or "begin")

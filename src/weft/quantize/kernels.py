@@ -59,6 +59,15 @@ class Kernel:
             getattr(self.layer, self._read)
         return keras.ops.convert_to_numpy(seen[-1])
 
+
+class PrunedKernel(Kernel):
+    """A kernel that a pruning method works on."""
+
+    @property
+    def pruned(self) -> Pruned:
+        """The pruning method's wrapper."""
+        return self.quantizer.quantizer
+
     def harden(self, seen: np.ndarray) -> None:
         """Fix the mask, and change the variable as the method wants it; `seen` is what `seen()` returned before."""
         import keras
@@ -83,9 +92,10 @@ def kernels(model: keras.Model) -> list[Kernel]:
     return found
 
 
-def pruned_kernels(model: keras.Model) -> list[Kernel]:
+def pruned_kernels(model: keras.Model) -> list[PrunedKernel]:
     """Return the kernels that a pruning method works on."""
-    return [kernel for kernel in kernels(model) if kernel.pruned is not None]
+    found = [kernel for kernel in kernels(model) if kernel.pruned is not None]
+    return [PrunedKernel(k.name, k.layer, k.variable, k.quantizer, k._read) for k in found]
 
 
 def _layers(model: keras.Model) -> Iterator[keras.Layer]:

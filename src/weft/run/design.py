@@ -35,14 +35,15 @@ def compress_job(job: dict[str, Any], report: Report) -> list[str]:
     material = Material.of(load(experiment.data), experiment.data)
     with np.load(run.path / job["weights"]) as archive:
         weights = {name: archive[name] for name in archive.files}
-    place, label = run.path / "compress" / job["place"], job["label"]
-    recipe = experiment.compress if label is None else experiment.compress.recipes[label]
+    place, label, config = run.path / "compress" / job["place"], job["label"], experiment.compress
+    recipe = config.recipes[label] if config.recipe == "several" else config
     seed, part = experiment.search.seed, job.get("part")
     made = compress(parse(job["genotype"]), material, recipe, seed, weights, place, report, part)
     ids = []
     for one in made:
         beginning = f"t{job['trial']:03d}-" + ("" if label is None else f"{label}-")
         design = Design(run.path / "designs" / f"{beginning}{one.name}")
+        assert one.architecture is not None  # the trial's
         design.write("architecture.json", one.architecture.model_dump(mode="json"))
         trail = place / "trail.csv"
         atomic.write_text(design.path / "trail.csv", trail.read_text() if trail.exists() else table([]))
@@ -124,7 +125,7 @@ def hls_level(design: Design) -> tuple[list[Level], dict[str, str]]:
     level, without = level_of(design.hls)
     said = design.read(RESULTS["hls"]) or {}
     if without and said.get("status") == "refused":
-        without = dict.fromkeys(without, said["sentence"])
+        without = {name: said["sentence"] for name in without}
     return ([] if level is None else [level]), without
 
 

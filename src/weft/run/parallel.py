@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from weft import errors
 from weft.errors import RunError, WeftError
@@ -70,20 +70,20 @@ def run_jobs(
                     process.start()
                 theirs.close()
                 running[mine] = (name, process)
-            for connection in wait(list(running)):
-                name, process = running[connection]  # type: ignore[index]  # wait returns what it was given
+            for connection in cast("list[Connection]", wait(list(running))):  # wait returns what it was given
+                name, process = running[connection]
                 try:
-                    kind, value = connection.recv()  # type: ignore[union-attr]
+                    kind, value = connection.recv()
                 except EOFError:
                     process.join()
-                    kind, value = "error", RunError(_death(name, process.exitcode, log_directory))
+                    kind, value = _death(name, process.exitcode, log_directory)
                 if kind == "progress":
                     done, total, note = value
                     shares[name] = (done, total)
                     _report(progress, shares, len(jobs), f"{name}: {note}")
                     continue
                 connection.close()
-                running.pop(connection)  # type: ignore[arg-type]
+                running.pop(connection)
                 process.join()
                 if kind == "result":
                     results[name] = value
@@ -109,12 +109,14 @@ def _report(progress: Progress, shares: Mapping[str, tuple[int, int]], n_jobs: i
     progress(round(1000 * share), 1000, note)
 
 
-def _death(name: str, code: int | None, log_directory: Path) -> str:
+def _death(name: str, code: int | None, log_directory: Path) -> tuple[str, Any]:
+    """Return what is heard of a process that died, in place of its own words."""
     how = f"signal {signal.Signals(-code).name}" if code is not None and code < 0 else f"exit code {code}"
-    return (
+    error = RunError(
         f"the process of job '{name}' died ({how}); if memory ran out, use fewer workers. Nothing finished is lost: "
         f"the same command goes on from the last checkpoint. Its output is in {log_directory / f'{name}.log'}"
     )
+    return "error", error
 
 
 def _child(connection: Connection, function: str, job: Any, log: str) -> None:

@@ -224,6 +224,7 @@ def _trained(number: int, each: int) -> Iterator[tuple[str, Any]]:
     from weft.compression.finalize import finalize
     from weft.compression.network import Network
     from weft.compression.training import Material
+    from weft.config import HgqCompression
     from weft.config import load as load_config
     from weft.data import load
     from weft.space.architecture import parse
@@ -237,6 +238,8 @@ def _trained(number: int, each: int) -> Iterator[tuple[str, Any]]:
             "compress.beta={from: 3.0e-7, to: 3.0e-3}",
         ],
     )
+    config = experiment.compress
+    assert isinstance(config, HgqCompression)  # the recipe above
     dataset = load(experiment.data)
     block = {"type": "mlp", "units": list(units), "activation": activation}
     shape = list(dataset.train.x.shape[1:])
@@ -245,7 +248,7 @@ def _trained(number: int, each: int) -> Iterator[tuple[str, Any]]:
     )
     material = Material.of(dataset, experiment.data)
     with tempfile.TemporaryDirectory(prefix="weft-corpus-") as scratch:
-        outcome = hgq.run(Network.of_architecture(architecture), material, experiment.compress, number, Path(scratch))
+        outcome = hgq.run(Network.of_architecture(architecture), material, config, number, Path(scratch))
         rows = np.concatenate([split.x for split in material.splits])
         points = sorted(outcome.candidates, key=lambda point: -point.log["ebops"])
         for point in _spread_over_size(points, each):

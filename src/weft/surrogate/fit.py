@@ -46,7 +46,7 @@ def train(records: Sequence[Record]) -> Learned:
     records = usable(records)
     table, better = validate(records)
     counted = np.array([vector(record.features) for record in records])
-    known = counted.any(axis=0)
+    known = [column.any() for column in counted.T]
     quantities = {}
     for quantity in QUANTITIES:
         weights = fit(counted, _measured(records, quantity), quantity)
@@ -159,7 +159,7 @@ def _errors(records: Sequence[Record], quantity: str) -> Spread:
     families = _groups(records, SPLITS["family"])
     for inside in families if len(families) > 1 else np.eye(len(records), dtype=bool):
         weights = _weights([record for record, held in zip(records, inside, strict=True) if not held], quantity)
-        for i in np.flatnonzero(inside):
+        for i in np.flatnonzero(inside).tolist():
             predicted[i] = max(vector(records[i].features) @ weights, 1.0)
     return Spread.of(np.log(_measured(records, quantity) / predicted), _difficulties(records))
 
@@ -170,7 +170,7 @@ def _predictions(
     found: dict[int, Range] = {}
     for inside in _groups(records, group_of):
         predict = predictor([record for record, held in zip(records, inside, strict=True) if not held], quantity)
-        found.update((i, predict(records[i])) for i in np.flatnonzero(inside))
+        found.update((i, predict(records[i])) for i in np.flatnonzero(inside).tolist())
     return [found[i] for i in range(len(records))]
 
 
