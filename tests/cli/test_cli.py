@@ -169,3 +169,34 @@ def test_the_designs_of_a_run_become_a_family_of_a_corpus(finished, tmp_path):  
         cost = json.loads((finished / "designs" / record["name"] / "cost.json").read_text())
         assert record["features"]["solver"] == cost["lut"]["value"]
         assert record["features"]["registers"] == cost["ff"]["value"]
+
+
+def test_exports_without_a_design_say_what_is_missing(finished, tmp_path):  # noqa: F811
+    from weft.cli.export import _design
+    from weft.errors import ConfigError
+
+    with pytest.raises(ConfigError, match=r"nothing to export in .*: give a run directory or a design directory"):
+        _design(tmp_path, None)
+    names = ", ".join(path.name for path in sorted((finished / "designs").iterdir()))
+    with pytest.raises(ConfigError, match=rf"has 2 designs: {names}; choose with --design"):
+        _design(finished, None)
+    (tmp_path / "model.keras").touch()
+    done = weft("export", tmp_path, "--out", tmp_path / "bundle")
+    assert done.returncode != 0
+    assert "has no firmware to export; run 'weft build' on its run first" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["mcp", "--http", "70000"], "--http takes a port from 1 to 65535; got 70000"),
+        (
+            ["search", "jets-demo", "--seeds", "2", "--join", "sqlite:///x"],
+            "--seeds searches in this process, and --join in many; give one of the two",
+        ),
+    ],
+)
+def test_options_that_cannot_be_are_refused(arguments, message, tmp_path):
+    done = weft(*arguments, cwd=tmp_path)
+    assert done.returncode == 2
+    assert message in " ".join(done.stderr.split())

@@ -79,3 +79,11 @@ def test_a_design_is_checked_as_it_lies_there_and_the_result_is_written(model, t
     assert done.returncode == 4 and "adder_graph and rtl differ in" in done.stderr
     assert "look into verilator.log" in done.stderr.replace("\n", " ")
     assert json.loads((design / "verification.json").read_text())["status"] == "mismatch"
+
+
+def test_another_language_is_refused():
+    from weft.cli.verify import _rtl
+    from weft.errors import ConfigError
+
+    with pytest.raises(ConfigError, match="--language takes verilog or vhdl; got 'ada'"):
+        _rtl("ada", pipeline=True)

@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 
 import pytest
 from mcp.client.client import Client
+from mcp.shared.exceptions import MCPError
 
 from tests.conftest import blobs
 from weft.mcp.jobs import Limits
@@ -60,6 +61,16 @@ class Server:
 
     def read(self, uri: str) -> Any:
         return self.with_client(lambda client: client.read_resource(uri)).contents[0]
+
+    def lacks(self, uri: str) -> str:
+        """Read a resource that there is not and return what is said."""
+
+        async def session(client: Client) -> str:
+            with pytest.raises(MCPError) as caught:
+                await client.read_resource(uri)
+            return str(caught.value)
+
+        return self.with_client(session)
 
 
 def write_events(directory: Path) -> None:

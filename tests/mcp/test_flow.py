@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import sys
 from pathlib import Path
@@ -265,6 +266,24 @@ def test_tools_refuse_with_the_next_step(server):
     assert "give either run, with or without design, or model" in server.refused("estimate_hardware")
     assert "give either job_id or run" in server.refused("explain_failure")
     assert "Extra inputs are not permitted" in server.refused("get_pareto", run="jets", max_lutt=3)
+
+
+def test_what_a_run_does_not_have_yet_is_said(server, workspace, monkeypatch):
+    assert server.lacks("run://jets/figures/nope").startswith(
+        "run 'jets' has no figure 'nope'; run://jets/figures lists"
+    )
+    monkeypatch.setattr("weft.mcp.resources._LARGEST_IMAGE", 10)
+    assert server.lacks("run://jets/figures/cost") == "figure 'cost' is larger than 10 bytes; report.html shows it"
+    run = next(path for path in workspace.rglob("config.resolved.yaml") if path.parent.name == "jets").parent
+    young = run.with_name("young")
+    shutil.copytree(run, young, ignore=shutil.ignore_patterns("designs", "selection.json", "summary.json", "compress"))
+    assert server.lacks("run://young/summary") == "the run has no summary.json yet; its stage has not run"
+    assert "run 'young' has no selection yet; call select_design first" in server.refused(
+        "start_compression", run="young"
+    )
+    assert "run 'young' has no designs yet; call start_compression first" in server.refused(
+        "start_firmware", run="young"
+    )
 
 
 def test_another_configuration_does_not_overwrite_a_run(server, talk):

@@ -213,6 +213,10 @@ GRAPHS = {
         [quant("x", "q"), MATMUL_TO, node("Transpose", ["m"], perm=[1, 0])],
         r"node 'odd' \(Transpose\) cannot be read: it moves the batch axis",
     ),
+    "shape": (
+        [quant("x", "q"), node("Reshape", ["q", "q"], "m"), node("MatMul", ["m", "w"], name="dense")],
+        r"node 'odd' \(Reshape\) gives a tensor whose shape is not known, .*; fix all shapes before the export",
+    ),
     "gemm": (
         [quant("x", "q"), node("Gemm", ["q", "w"], alpha=2.0)],
         r"node 'odd' \(Gemm\) cannot be read: it has transA, or an alpha or beta that is not 1",

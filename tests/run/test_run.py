@@ -11,12 +11,15 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from tests.run.conftest import assert_same, environment, weft, write_experiment
+from weft.errors import RunError
+from weft.run import Run
 
 WEFT = [sys.executable, "-m", "weft"]
 
@@ -235,3 +238,29 @@ def test_data_that_changed_since_the_run_began_are_refused(finished, tmp_path):
     assert changed.returncode == 2, changed.stderr
     assert "changed since it was begun" in changed.stderr
     assert experiment.exists()
+
+
+def test_stages_out_of_order_say_which_comes_first(finished, tmp_path):
+    run = searched(finished, tmp_path / "run")
+    (run / "selection.json").unlink(missing_ok=True)
+    done = weft("compress", run)
+    assert done.returncode == 2
+    assert f"{run} has no selection.json; run 'weft select {run}' first" in " ".join(done.stderr.split())
+    built = shutil.copytree(finished, tmp_path / "built")
+    for path in built.glob("designs/*/cost.json"):
+        path.unlink()
+    done = weft("verify", built)
+    assert done.returncode == 2
+    assert f"{built} has designs without firmware; run 'weft build {built}' first" in " ".join(done.stderr.split())
+
+
+def test_a_chosen_trial_without_weights_is_named(finished, tmp_path):
+    from weft.run.stages import _compress_job
+    from weft.search.results import read
+
+    run = Run(shutil.copytree(finished, tmp_path / "run"))
+    results = read(run.path)
+    trial = next(iter(results.evaluated))
+    bare = replace(results, trials=tuple(replace(one, weights=()) for one in results.trials))
+    with pytest.raises(RunError, match=rf"trial {trial.number} has no weights in .*; search again in a new directory"):
+        _compress_job(run, bare, trial.number)

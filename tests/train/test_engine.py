@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 
@@ -92,3 +96,19 @@ def test_an_optimizer_of_another_model_is_refused():
 
     with pytest.raises(ShapeError, match="is not among the model's own; build the model first"):
         _index_of([], keras.Variable(1.0, name="stray"))
+
+
+def test_on_another_backend_the_engine_refuses():
+    program = """
+import weft, keras
+from weft.errors import UnsupportedError
+from weft.train.engine import Engine
+try:
+    Engine(keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)]), keras.optimizers.Adam(), lambda y, p: p)
+except UnsupportedError as error:
+    print(error)
+"""
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "KERAS_BACKEND": "torch"}
+    done = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True, timeout=120)
+    wanted = "the compiled engine runs on Keras' JAX backend, and KERAS_BACKEND is 'torch'; set KERAS_BACKEND=jax"
+    assert done.stdout.strip() == wanted, done.stderr

@@ -9,7 +9,7 @@ from tests.conftest import blobs
 from weft.compression.training import Material
 from weft.config import loads
 from weft.data import Dataset, Provenance, Split
-from weft.errors import ConfigError, ShapeError, UnsupportedError
+from weft.errors import ConfigError, RunError, ShapeError, UnsupportedError
 from weft.run import Run
 from weft.tune.subject import Asked, Subject, prepare
 
@@ -133,3 +133,15 @@ def test_the_first_baseline_is_trained_once_as_a_search_would(run):
     assert again.architecture == subject.architecture
     for name, values in subject.weights.items():
         np.testing.assert_array_equal(again.weights[name], values)
+
+
+def test_a_run_without_one_design_wants_its_name(run, tmp_path):
+    with pytest.raises(ConfigError, match=r"has 0 designs \(none yet\); say which one to tune with --design"):
+        Asked(run=run.path).named()
+
+
+def test_a_baseline_that_cannot_be_trained_says_why(tmp_path):
+    text = TEXT.replace("{units: [5], activation: relu}", "{units: [5], activation: relu, learning_rate: 1e30}")
+    run = Run.create(tmp_path / "tune", loads(text), text)
+    with pytest.raises(RunError, match=r"the first baseline, which is to be tuned, could not be trained: .*nan"):
+        prepare(run, Asked(), {"input_shape": [16], "n_outputs": 5})

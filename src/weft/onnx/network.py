@@ -63,8 +63,6 @@ class Network:
         wanted = tuple(range(value.rank)) if order is None else tuple(order)
         perm = tuple(value.axes.index(axis) for axis in wanted)
         if perm != tuple(range(value.rank)):
-            if perm[0] != 0:
-                raise UnsupportedError(f"node '{node}' reads a tensor whose batch axis was moved; keep it the first")
             base = keras.layers.Permute(perm[1:], name=self.name(f"{node}_permute"))(base)
         for one in before:
             base, known = self._computed(base, known, one, raw)

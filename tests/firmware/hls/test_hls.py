@@ -319,6 +319,16 @@ def test_an_illegal_reuse_factor_is_refused_before_conversion(model):
     assert objection(model, HlsConfig(strategy="resource", reuse_factor={"d0": 6})) is None
 
 
+def test_nothing_is_written_for_a_design_that_is_refused(model, tmp_path):
+    config = HlsConfig(strategy="resource", reuse_factor={"d0": 5})
+    with pytest.raises(
+        UnsupportedError,
+        match=r"will not write an HLS project of '.*' by hls4ml .*, backend vitis, strategy resource, io parallel:",
+    ):
+        emit(model, tmp_path / "a", config, PART, CLOCK_NS)
+    assert not (tmp_path / "a").exists()
+
+
 def test_layers_that_come_out_wrong_are_refused_with_the_reason():
     import keras
     from hgq.config import QuantizerConfigScope
