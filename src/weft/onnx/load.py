@@ -130,7 +130,7 @@ def _made(file: Any, port: tuple[int, int, int] | None, name: str) -> tuple[Any,
     for one in graph.node:
         shape = shapes.get(one.output[0])
         title = one.name or one.output[0]
-        if shape is None or None in shape:
+        if not shape or None in shape:  # one that is not known looks like that of a scalar
             raise UnsupportedError(
                 f"node '{title}' ({one.op_type}) gives a tensor whose shape is not known, {shape and list(shape)}; fix "
                 "all shapes before the export"
