@@ -7,7 +7,7 @@ A block type is one file with two classes. `<Name>Block` is a section of the exp
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Annotated, Any, ClassVar, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, model_validator
 
@@ -38,15 +38,20 @@ def _layers_shape(value: Any) -> str:
     return "(all layers)"
 
 
-class PerLayer:
-    """`PerLayer[int]`: one choice that each layer takes for itself, or a list with a choice for each layer."""
+if TYPE_CHECKING:
+    T = TypeVar("T", int, float, str)
+    PerLayer = Choice[T] | list[Choice[T]]
+else:
 
-    def __class_getitem__(cls, item: Any) -> Any:
-        all_layers, each = (
-            Annotated[Choice[item], Tag("(all layers)")],
-            Annotated[list[Choice[item]], Tag("(per layer)")],
-        )
-        return Annotated[all_layers | each, Discriminator(_layers_shape)]
+    class PerLayer:
+        """`PerLayer[int]`: one choice that each layer takes for itself, or a list with a choice for each layer."""
+
+        def __class_getitem__(cls, item: Any) -> Any:
+            all_layers, each = (
+                Annotated[Choice[item], Tag("(all layers)")],
+                Annotated[list[Choice[item]], Tag("(per layer)")],
+            )
+            return Annotated[all_layers | each, Discriminator(_layers_shape)]
 
 
 class Genes(BaseModel):
@@ -223,7 +228,7 @@ def allows(choice: Any, value: Any) -> bool:
 
 
 def _is_choice(value: Any) -> bool:
-    return isinstance(value, Categorical | Range) or (isinstance(value, list) and value and _is_choice(value[0]))
+    return isinstance(value, Categorical | Range) or (isinstance(value, list) and bool(value) and _is_choice(value[0]))
 
 
 class HiddenGenes(Genes):

@@ -133,7 +133,7 @@ def splits(y: Mapping[str, np.ndarray], class_names: Sequence[str]) -> None:
             raise DataError(f"the {split} split has no rows; raise data.{split}_fraction or give it a file of its own")
         if class_names:
             counts = np.bincount(labels, minlength=len(class_names))
-            for index in np.flatnonzero(counts == 0):
+            for index in np.flatnonzero(counts == 0).tolist():
                 raise DataError(
                     f"class '{class_names[index]}' (number {index} of 0..{len(class_names) - 1}) has no rows in the "
                     f"{split} split of {len(labels)} rows; weft numbers classes from 0 and needs each in every split: "
@@ -170,7 +170,7 @@ def folds(y: np.ndarray, k: int, class_names: Sequence[str]) -> None:
 def constant_features(x: np.ndarray, names: Sequence[str]) -> tuple[str, ...]:
     """Return the names of the features that never change in `x`, and warn of them."""
     flat = x.reshape(len(x), -1)
-    constant = tuple(names[i] for i in np.flatnonzero(flat.min(axis=0) == flat.max(axis=0)))
+    constant = tuple(names[i] for i in np.flatnonzero(flat.min(axis=0) == flat.max(axis=0)).tolist())
     if constant:
         shown = ", ".join(constant[:5]) + (f" and {len(constant) - 5} more" if len(constant) > 5 else "")
         warnings.warn(

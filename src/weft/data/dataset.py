@@ -12,7 +12,7 @@ import numpy as np
 from weft.config.data import DataConfig
 from weft.data import check, split
 from weft.data.roles import default_names
-from weft.data.scale import Kind, Scaler
+from weft.data.scale import Fitted, Scaler
 from weft.errors import DataError
 from weft.types import Task
 
@@ -96,7 +96,7 @@ class Dataset:
         provenance: Provenance,
         class_names: Sequence[str] = (),
         feature_names: Sequence[str] = (),
-        scale: Kind | Scaler = "standard",
+        scale: Fitted | Scaler = "standard",
     ) -> Dataset:
         """Fit the scaler on the training rows and scale.
 
@@ -224,5 +224,7 @@ def _scaled(part: Split, scaler: Scaler) -> Split:
 
 
 def _joined(first: Split, second: Split) -> Split:
-    weight = None if first.weight is None else np.concatenate([first.weight, second.weight])
+    weight = None
+    if first.weight is not None and second.weight is not None:
+        weight = np.concatenate([first.weight, second.weight])
     return Split(np.concatenate([first.x, second.x]), np.concatenate([first.y, second.y]), weight)

@@ -155,7 +155,8 @@ def simulate(
         trace = trace[:, 2 * start : 2 * (start + length)]
         trace *= np.float32(readout.noise)
 
-        prepared, state, jump_ns = (value[: len(trace)] for value in (prepared, state, jump_ns))
+        n = len(trace)
+        prepared, state, jump_ns = prepared[:n], state[:n], jump_ns[:n]
         trace += undisturbed[state]
         jumps = np.flatnonzero((state == 1) & (jump_ns < time_ns[-1]))
         trace[jumps] += _interleaved(turn * readout.relaxed_field(time_ns, jump_ns[jumps])) - undisturbed[1]

@@ -7,7 +7,8 @@ from typing import Any, Literal
 
 import numpy as np
 
-Kind = Literal["standard", "minmax", "none", "fixed"]
+Fitted = Literal["standard", "minmax", "none"]
+Kind = Literal[Fitted, "fixed"]
 _BLOCK = 1 << 14  # rows converted together
 
 
@@ -26,7 +27,7 @@ class Scaler:
     scale: np.ndarray
 
     @staticmethod
-    def fit(kind: Literal["standard", "minmax", "none"], x: np.ndarray) -> Scaler:
+    def fit(kind: Fitted, x: np.ndarray) -> Scaler:
         """Return the scaler of the training rows `x`, shape (n, *features), n >= 1."""
         low, high = x.min(axis=0).astype(float), x.max(axis=0).astype(float)
         if kind == "none":

@@ -52,10 +52,12 @@ class Project:
         """
         directory = Path(directory)
         with described(directory / DESCRIPTION, _SCHEMA, "RTL project", "build the design again") as data:
-            ports = (np.array([data[port][row] for row in "kif"], dtype=np.int64) for port in ("input", "output"))
+            read, written = (
+                np.array([data[port][row] for row in "kif"], dtype=np.int64) for port in ("input", "output")
+            )
             pipeline = Pipeline(data["stages"], data["ff"], data["latency_cycles"], data["ii_cycles"])
             language = data.get("language", "verilog")
-            return cls(directory, data["part"], data["clock_period_ns"], pipeline, *ports, language)
+            return cls(directory, data["part"], data["clock_period_ns"], pipeline, read, written, language)
 
     @property
     def clocked(self) -> bool:

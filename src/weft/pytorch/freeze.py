@@ -404,10 +404,10 @@ def _einsum(call: Call) -> nn.Module:
 def _dot(call: Call) -> nn.Module:
     from weft.quantize.counterparts.merging import dot_equation
 
-    ranks = [len(tensor.shape) for tensor in call.inputs]
-    if ranks == [2, 2]:  # of two vectors Keras keeps the axis that it sums over
+    rank, other = (len(tensor.shape) for tensor in call.inputs)
+    if rank == other == 2:  # of two vectors Keras keeps the axis that it sums over
         return _joined("dot", call)
-    return _joined("einsum", call, equation=dot_equation(*ranks, call.operation.axes))
+    return _joined("einsum", call, equation=dot_equation(rank, other, call.operation.axes))
 
 
 def _reduce(kind: str) -> Callable[[Call], nn.Module]:

@@ -33,7 +33,7 @@ class Pruning(BaseModel):
     def made(self) -> Method:
         """Return the method, ready to use."""
         kind = method_of(self.method)
-        return kind() if self.sparsity is None else kind.at(self.sparsity)
+        return kind.model_validate({}) if self.sparsity is None else kind.at(self.sparsity)
 
     def stages(self, epochs: int) -> StagesConfig:
         """Return the stages of a training of `epochs` >= 3: a quarter before weights go, and a quarter after.

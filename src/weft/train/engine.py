@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 _PREDICT_ROWS = 8192
 """Rows that one step of `predict` holds at once."""
 
-_COMPILER_OPTIONS = {"xla_cpu_copy_insertion_use_region_analysis": True}
+_COMPILER_OPTIONS: dict[str, str | bool] = {"xla_cpu_copy_insertion_use_region_analysis": True}
 """The analysis that XLA uses on accelerators: without it every step copies each weight matrix once more."""
 
 
@@ -222,7 +222,9 @@ class Engine:
 
         return jax.lax.map(forward, chunks)
 
-    def _compile(self, program: Callable[..., Any], arguments: tuple[Any, ...], donate: tuple[int, ...] = ()) -> Any:
+    def _compile(
+        self, program: Callable[..., Any], arguments: tuple[Any, ...], donate: tuple[int, ...] = ()
+    ) -> Callable[..., Any]:
         import jax
 
         use_compilation_cache()

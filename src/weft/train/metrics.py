@@ -85,7 +85,8 @@ def auc_per_class(outputs: np.ndarray, y: np.ndarray) -> np.ndarray:
     """Return the area under the ROC curve of each class against the rest, (n_classes,), or (1,) for one logit."""
     score = scores(outputs)
     classes = range(1, 2) if outputs.shape[1] == 1 else range(score.shape[1])
-    return np.array([np.trapezoid(*reversed(roc(score[:, c], y == c))) for c in classes])
+    curves = (roc(score[:, c], y == c) for c in classes)
+    return np.array([np.trapezoid(signal, background) for background, signal in curves])
 
 
 def auc(outputs: np.ndarray, y: np.ndarray) -> float:

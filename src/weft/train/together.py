@@ -109,7 +109,8 @@ class Together:
         rows = [member.train for member in members[:1]] if self._shared else [member.train for member in members]
         length = max(len(one.x) for one in rows)
         arrays = [[_padded(getattr(one, name), length) for one in rows] for name in ("x", "y", "weight")]
-        data = [None if parts[0] is None else jnp.stack(parts) for parts in arrays]
+        given = [[part for part in parts if part is not None] for parts in arrays]
+        data = [jnp.stack(parts) if parts else None for parts in given]
         self._data = EpochData(*([None if a is None else a[0] for a in data] if self._shared else data))  # type: ignore[arg-type]
         self._program: Any = None
 

@@ -35,9 +35,9 @@ class _Attribute:
         if isinstance(self.cells, array):
             self.cells.extend([math.nan if cell is None else float(cell) for cell in cells])
         else:
-            strange = set(cells) - self.values - {None} if self.values is not None else ()
-            for cell in strange:
-                raise ValueError(f"{cell!r} is none of the declared values {', '.join(sorted(self.values))[:80]}")
+            if self.values is not None:
+                for cell in set(cells) - self.values - {None}:
+                    raise ValueError(f"{cell!r} is none of the declared values {', '.join(sorted(self.values))[:80]}")
             self.cells.extend(["" if cell is None else cell for cell in cells])
 
     def column(self) -> np.ndarray:
@@ -134,16 +134,18 @@ def _refuse(attribute: _Attribute, cells: tuple[str | None, ...], path: Path, be
 
 def _cells(text: str) -> list[str | None]:
     """Cut a row into cells, without their quotes; an unquoted `?` is None."""
+    found: list[str | None]
     if "'" not in text and '"' not in text:
-        cells = [cell.strip() for cell in text.split(",")]
-        return [None if cell == "?" else cell for cell in cells] if "?" in text else cells
-    cells, at = [], 0
+        found = [cell.strip() for cell in text.split(",")]
+        return [None if cell == "?" else cell for cell in found] if "?" in text else found
+    found, at = [], 0
     while True:
         match = _CELL.match(text, at)
-        cells.append(None if match[1] == "?" else _unquoted(match[1]))
+        assert match is not None  # it matches any text
+        found.append(None if match[1] == "?" else _unquoted(match[1]))
         at = match.end()
         if not match[0].endswith(","):
-            return cells
+            return found
 
 
 def _unquoted(text: str) -> str:

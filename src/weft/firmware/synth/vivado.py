@@ -137,12 +137,11 @@ def _run(
             cwd=place,
             memory_gib=memory_gib,
         )
-    texts = []
     for name in (UTILIZATION, TIMING):
         if not (place / name).exists():
             raise ToolError(f"{tool} ended without {name}; see {place / LOG}")
-        texts.append((place / name).read_text(errors="replace"))
-    return parse(*texts, stage, project.pipeline.latency_cycles)
+    utilization, timing = ((place / name).read_text(errors="replace") for name in (UTILIZATION, TIMING))
+    return parse(utilization, timing, stage, project.pipeline.latency_cycles)
 
 
 def parse(utilization: str, timing: str, stage: Stage, latency_cycles: int) -> dict[str, Quantity]:

@@ -143,7 +143,7 @@ def parse(text: str, family: str = "xcup") -> dict[str, Quantity]:
     except (ValueError, KeyError, TypeError) as error:
         raise ToolError(f"cannot read the cell counts of Yosys ({error!r}); see {LOG}") from error
     source = f"yosys {tool.group(1)}" if tool else "yosys"
-    totals = dict.fromkeys(("lut", "ff", "dsp", "carry", "bram_18k", "muxf"), 0.0)
+    totals: dict[str, float] = dict.fromkeys(("lut", "ff", "dsp", "carry", "bram_18k", "muxf"), 0.0)
     unknown: list[str] = []
     for cell, count in cells.items():
         kinds = [takes for pattern, takes in _CELLS if re.fullmatch(pattern, cell)]
