@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
+import sys
 from typing import Annotated, Any
 
 import typer
@@ -46,3 +48,5 @@ def dashboard(
         serve(Run(run), host, port, ready, style)
     except (KeyboardInterrupt, SystemExit):
         typer.echo("ended", err=True)
+        sys.stdout.flush()
+        os._exit(0)  # Python's own end aborts where the thread that renders is inside XLA
