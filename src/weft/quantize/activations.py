@@ -75,8 +75,19 @@ def activation_layer(
         ConfigError: The settings do not fit the numbers.
     """
     settings = settings or LayerSettings()
-    layer = function if isinstance(function, keras.Layer) else None
-    name = layer.name if name is None and layer is not None else name
+    of = _of_layer if isinstance(function, keras.Layer) else _of_function
+    return of(function, numbers, settings, name, first, signed)
+
+
+def _of_layer(
+    layer: keras.Layer,
+    numbers: FloatNumbers | FixedNumbers | HgqNumbers,
+    settings: LayerSettings,
+    name: str | None,
+    first: bool,
+    signed: bool,
+) -> keras.Layer | None:
+    name = layer.name if name is None else name
     exact = isinstance(numbers, FloatNumbers)
     if isinstance(layer, keras.layers.Activation):
         function = layer.activation
@@ -88,7 +99,7 @@ def activation_layer(
             return _bounded_relu(layer, name, exact)
         function = "relu"
     elif isinstance(layer, keras.layers.Softmax):
-        return _softmax(layer.axis, numbers, settings, name)
+        return softmax_layer(layer.axis, numbers, settings, name)
     elif isinstance(layer, keras.layers.ELU):
         if layer.alpha != 1:
             raise UnsupportedError(
@@ -96,7 +107,7 @@ def activation_layer(
                 "yourself, register it with keras.saving.register_keras_serializable, and use Activation"
             )
         function = "elu"
-    elif layer is not None:
+    else:
         raise UnsupportedError(
             f"layer '{name}' ({type(layer).__name__}) is no function with a fixed-point form; use Activation, ReLU, "
             "LeakyReLU, ELU or Softmax"
@@ -118,7 +129,7 @@ def _of_function(
     if word == "linear":
         return None
     if word == "softmax":
-        return _softmax(-1, numbers, settings, name)
+        return softmax_layer(-1, numbers, settings, name)
     if word == "relu" and settings.multiplier:
         return PowerOfTwoReLU(name=name)
     if word == "leaky_relu":
@@ -165,8 +176,8 @@ def _known(function: Any, name: str | None) -> Any:
     return found
 
 
-def _softmax(
-    axis: Any, numbers: FloatNumbers | FixedNumbers | HgqNumbers, settings: LayerSettings, name: str | None
+def softmax_layer(
+    axis: Any, numbers: FloatNumbers | FixedNumbers | HgqNumbers, settings: LayerSettings, name: str | None = None
 ) -> keras.Layer:
     """Softmax as exp(x - max) through a table, a sum, 1 / sum through a table, and a product; saturating throughout."""
     if isinstance(numbers, FloatNumbers):

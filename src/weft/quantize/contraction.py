@@ -12,7 +12,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -219,7 +219,7 @@ class Convolution:
         return by_tap.transpose(1, 2, 0, 3).reshape(*self.taps, self.channels // groups, self.outputs)
 
 
-def convolution_of(layer: object, shape: Sequence[int], window: bool = True) -> Convolution:
+def convolution_of(layer: Any, shape: Sequence[int], window: bool = True) -> Convolution:
     """Return the form of a Keras or HGQ2 convolution that reads a tensor.
 
     Args:
@@ -229,13 +229,13 @@ def convolution_of(layer: object, shape: Sequence[int], window: bool = True) -> 
     """
     from keras.src.layers.convolutional.base_conv import BaseConv
 
-    first_axis = layer.data_format == "channels_first"  # type: ignore[attr-defined]
+    first_axis = layer.data_format == "channels_first"
     space, channels = (shape[1:], shape[0]) if first_axis else (shape[:-1], shape[-1])
     if not window:
         points = tuple(Axis(int(size), 1, 1, 1, "valid") for size in space)
-        return Convolution(points, channels, layer.filters, 1, first_axis)  # type: ignore[attr-defined]
-    sizes = zip(space, layer.kernel_size, layer.strides, layer.dilation_rate, strict=True)  # type: ignore[attr-defined]
-    axes = tuple(Axis(*map(int, one), layer.padding) for one in sizes)  # type: ignore[attr-defined]
+        return Convolution(points, channels, layer.filters, 1, first_axis)
+    sizes = zip(space, layer.kernel_size, layer.strides, layer.dilation_rate, strict=True)
+    axes = tuple(Axis(*map(int, one), padding=layer.padding) for one in sizes)
     if isinstance(layer, BaseConv):
         return Convolution(axes, channels, layer.filters, layer.groups, first_axis)
-    return Convolution(axes, channels, channels * layer.depth_multiplier, channels, first_axis)  # type: ignore[attr-defined]
+    return Convolution(axes, channels, channels * layer.depth_multiplier, channels, first_axis)

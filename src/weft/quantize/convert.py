@@ -168,17 +168,22 @@ class _Plan:
         if is_quantized(operation):
             return copied(operation) if kit.method is None else with_method(operation, kit, use.rule.kernels(operation))
         if use.fused is not None:
+            assert use.rule.fuse is not None  # the survey fuses no others
             return use.rule.fuse(operation, use.fused, kit)
         return use.rule.make(operation, kit)
 
     def quantizer(self, call: Call | None, tensor: Any) -> Quantizer | None:
         """Return the quantiser that a pure operation, or an output, needs where it reads what nothing has quantised."""
-        if call is None and id(tensor) in self._survey.ends and not isinstance(self._numbers, FloatNumbers):
+        if isinstance(self._numbers, FloatNumbers):
+            return None
+        if call is None:
+            end = self._survey.ends.get(id(tensor))
+            if end is None:
+                return None
             name = self._unused(f"{tensor._keras_history.operation.name}_output")
-            return Quantizer(Kit(self._numbers, reads=(self._survey.ends[id(tensor)],)).input(), name=name)
-        read = None if call is None else self._survey.raw.get((id(call.node), id(tensor)))
-        use = None if call is None else self._survey.uses.get(id(call.operation))
-        if read is None or use is None or isinstance(self._numbers, FloatNumbers):
+            return Quantizer(Kit(self._numbers, reads=(end,)).input(), name=name)
+        read, use = self._survey.raw.get((id(call.node), id(tensor))), self._survey.uses.get(id(call.operation))
+        if read is None or use is None:
             return None
         if use.rule is not None and len(use.read) > 1:
             return None  # its counterpart quantises what it reads

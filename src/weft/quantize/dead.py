@@ -257,7 +257,7 @@ class _Multiplies(_Link):
         used = self._use(passed, read[0]) & self.linear.kernel
         self.linear.used |= used
         if self.linear.bias_used is not None:
-            self.linear.bias_used |= self._to_bias(read[0])
+            self.linear.bias_used |= self._to_bias(read[0], self.linear.bias_used.shape)
         return [self._trace(read[0], used) & passed]
 
     def _passes(self, shape: tuple[int, ...]) -> np.ndarray:
@@ -277,8 +277,8 @@ class _Multiplies(_Link):
     def _of_bias(self, bias: np.ndarray) -> np.ndarray:
         return np.broadcast_to(bias, self.shapes[0])
 
-    def _to_bias(self, read: np.ndarray) -> np.ndarray:
-        return _summed(read, self.linear.bias_used.shape)
+    def _to_bias(self, read: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+        return _summed(read, shape)
 
 
 class _Einsum(_Multiplies):
@@ -322,7 +322,7 @@ class _Convolution(_Multiplies):
     def _of_bias(self, bias: np.ndarray) -> np.ndarray:
         return _spread(bias, self.shapes[0], self._axis)
 
-    def _to_bias(self, read: np.ndarray) -> np.ndarray:
+    def _to_bias(self, read: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
         return _channels(read, self._axis)
 
     def _grouped(self, values: np.ndarray) -> np.ndarray:
@@ -400,7 +400,7 @@ def _einsum(equation: str, *arrays: np.ndarray) -> np.ndarray:
 
 def _channels(values: np.ndarray, axis: int) -> np.ndarray:
     """Return which channels hold a true value."""
-    return np.moveaxis(values, axis, -1).reshape(-1, values.shape[axis]).any(axis=0)
+    return np.asarray(np.moveaxis(values, axis, -1).reshape(-1, values.shape[axis]).any(axis=0))
 
 
 def _spread(channels: np.ndarray, shape: tuple[int, ...], axis: int) -> np.ndarray:
@@ -412,6 +412,6 @@ def _spread(channels: np.ndarray, shape: tuple[int, ...], axis: int) -> np.ndarr
 
 def _summed(values: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
     """Return where any of the values is true that come from one place of an array of `shape` by broadcasting."""
-    values = values.reshape(-1, *values.shape[values.ndim - len(shape) :]).any(axis=0)
+    values = np.asarray(values.reshape(-1, *values.shape[values.ndim - len(shape) :]).any(axis=0))
     axes = tuple(axis for axis, size in enumerate(shape) if size == 1)
-    return values.any(axis=axes, keepdims=True) if axes else values
+    return np.asarray(values.any(axis=axes, keepdims=True)) if axes else values

@@ -7,15 +7,20 @@ layer itself, which needs no weft to be loaded and which the adder graph knows; 
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import keras
 from hgq.layers import QConv1D, QConv2D
 
+if TYPE_CHECKING:
+    from keras.layers import Layer as _Mixin
+else:
+    _Mixin = object
+
 _OF_A_KERNEL = ("initializer", "regularizer", "constraint")
 
 
-class _Depthwise:
+class _Depthwise(_Mixin):
     """What makes a convolution of HGQ2 a depthwise one. The kernel has shape (*window, 1, channels * multiplier)."""
 
     def __init__(

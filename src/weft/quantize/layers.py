@@ -100,7 +100,7 @@ def _settings(name: str, given: Mapping[str, Any]) -> LayerSettings:
 
 
 def _numbers(given: Any) -> FloatNumbers | FixedNumbers | HgqNumbers | None:
-    if given is None or isinstance(given, Section):
+    if given is None or isinstance(given, FloatNumbers | FixedNumbers | HgqNumbers):
         return given
     try:
         return TypeAdapter(Numbers).validate_python(given)
@@ -118,12 +118,13 @@ def _method(given: Any) -> Method | None:
         raise ConfigError(f"prune={given!r} names no method; give it as method")
     try:
         kind = method_of(str(values["method"]))
+    except ValueError as error:
+        raise ConfigError(f"prune={given!r} is not valid: {error}") from error
+    try:
         return kind.model_validate(values)
     except ValidationError as error:
         found = "; ".join(f"{'.'.join(map(str, path))} {text}" for path, text in explain(error, values, kind))
         raise ConfigError(f"prune={given!r} is not valid: {found}") from error
-    except ValueError as error:
-        raise ConfigError(f"prune={given!r} is not valid: {error}") from error
 
 
 _MADE = {f"Q{name}": _quantized(name) for name in LAYERS}

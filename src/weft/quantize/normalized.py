@@ -8,11 +8,16 @@ is given `qkernel` and `qbias`.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import keras
 from hgq.layers import QConv1D, QConv2D, QConv3D
 from keras import ops
+
+if TYPE_CHECKING:
+    from keras.layers import Layer as _Mixin
+else:
+    _Mixin = object
 
 _VARIABLES = ("gamma", "moving_mean", "moving_variance")
 _ARGUMENTS = (
@@ -21,7 +26,7 @@ _ARGUMENTS = (
 )
 
 
-class _Normalized:
+class _Normalized(_Mixin):
     """What makes a convolution of HGQ2 a normalised one; its variable `bias` is β."""
 
     def __init__(

@@ -22,7 +22,7 @@ from keras.src.layers.convolutional.base_conv import BaseConv
 
 from weft.errors import UnsupportedError
 from weft.prune import Seen
-from weft.quantize.kernels import Kernel, pruned_kernels
+from weft.quantize.kernels import Kernel, PrunedKernel, pruned_kernels
 from weft.quantize.pruned import Masked, Pruned
 from weft.quantize.replaced import replaced, with_step
 
@@ -82,7 +82,7 @@ def _method(kernel: Kernel) -> Any:
     return kernel.quantizer.quantizer.method
 
 
-def _can_be_watched(kernel: Kernel) -> bool:
+def _can_be_watched(kernel: PrunedKernel) -> bool:
     layer = kernel.layer
     kinds = (keras.layers.Dense, keras.layers.EinsumDense, BaseConv, QSimpleRNNCell, QGRUCell)
     told = "training" in layer.call_signature_parameters  # whether it learns that a call is one of training
@@ -105,7 +105,7 @@ def _can_be_watched(kernel: Kernel) -> bool:
     return True
 
 
-def _in_float(kernel: Kernel) -> bool:
+def _in_float(kernel: PrunedKernel) -> bool:
     return any(getattr(q, "__dummy__", False) for q in (kernel.layer.iq.quantizer, kernel.pruned.inside))
 
 

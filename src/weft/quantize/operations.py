@@ -74,7 +74,7 @@ _KINDS: dict[Kind, set[str]] = {
     },
     "quantizer": {"Quantizer"},
 }
-_KIND_OF = {name: kind for kind, names in _KINDS.items() for name in names}
+_KIND_OF: dict[str, Kind] = {name: kind for kind, names in _KINDS.items() for name in names}
 
 BINARY = frozenset({"Add", "Subtract", "Multiply", "Maximum", "Minimum", "Matmul", "Einsum"})
 """Pure operations that take two operands, of which one may be a constant."""

@@ -79,14 +79,15 @@ def _changed(method: Method | None, prune: Mapping[str, Any], place: str) -> Met
         )
     try:
         kind = method_of(str(name))
-        base = method.model_dump(exclude_unset=True) if method is not None and method.method == name else {}
-        values = {**base, **prune, "method": name}
+    except ValueError as error:
+        raise ConfigError(f"layer '{place}' cannot be pruned so: {error}") from error
+    base = method.model_dump(exclude_unset=True) if method is not None and method.method == name else {}
+    values = {**base, **prune, "method": name}
+    try:
         return kind.model_validate(values)
     except ValidationError as error:
         found = "; ".join(f"{'.'.join(map(str, path))}: {text}" for path, text in explain(error, values, kind))
         raise ConfigError(f"layer '{place}' cannot be pruned so: prune.{found}") from error
-    except ValueError as error:
-        raise ConfigError(f"layer '{place}' cannot be pruned so: {error}") from error
 
 
 def warn_of_unmatched(patterns: Iterable[str], places: Collection[str], what: str, stacklevel: int) -> None:

@@ -48,7 +48,8 @@ class Use:
     @property
     def read(self) -> tuple[Read, ...]:
         """What it reads in any of its calls, one entry for each tensor."""
-        columns = zip(*self.reads, strict=True) if len({len(one) for one in self.reads}) == 1 else [sum(self.reads, ())]
+        alike = len({len(one) for one in self.reads}) == 1
+        columns = zip(*self.reads, strict=True) if alike else [[read for one in self.reads for read in one]]
         return tuple(
             Read(column[0].shape, any(r.first for r in column), any(r.signed for r in column)) for column in columns
         )

@@ -14,7 +14,7 @@ import hgq.layers as hgq
 
 from weft.config.numbers import FixedNumbers, FloatNumbers, QuantizerSettings
 from weft.quantize import quantizers
-from weft.quantize.activations import activation_layer
+from weft.quantize.activations import softmax_layer
 from weft.quantize.attention import QMultiHeadAttention
 from weft.quantize.counterparts._base import (
     KERNEL_PARTS,
@@ -52,11 +52,11 @@ def _attention(layer: Any, kit: Kit) -> Made:
 
 def _softmax(layer: Any, kit: Kit) -> dict[str, Any]:
     settings = kit.settings.model_copy(update={"input": _range_of_exp(layer, kit)})
-    softmax = activation_layer("softmax", kit.numbers, settings)
+    softmax = softmax_layer(-1, kit.numbers, settings)
     if not isinstance(softmax, hgq.QSoftmax):
         nothing = {"exp_iq": kit.inner(), "exp_oq": kit.table(), "inv_iq": kit.inner(), "inv_oq": kit.table()}
         return {f"softmax_{place}_conf": found for place, found in nothing.items()}
-    after = activation_layer("softmax", kit.numbers, kit.settings.model_copy(update={"input": quantizers.NONE}))
+    after = softmax_layer(-1, kit.numbers, kit.settings.model_copy(update={"input": quantizers.NONE}))
     return {
         "softmax_exp_iq_conf": softmax.exp_table.iq.config,
         "softmax_exp_oq_conf": softmax.exp_table.oq.config,

@@ -31,7 +31,7 @@ def _average_objection(call: Call) -> str | None:
 
 
 def _dot(layer: Any, kit: Kit) -> Made:
-    shapes = [read.shape for read in kit.reads]
+    shapes = [read.shape for read in kit.reads if read.shape is not None]
     if len(shapes) < 2 or all(len(shape) == 2 for shape in shapes):
         return Made([_quantized("QDot", kit, **config_of(layer, "normalize"))])
     equation = dot_equation(len(shapes[0]), len(shapes[1]), layer.axes)
@@ -67,7 +67,7 @@ def _quantized(kind: str, kit: Kit, **config: Any) -> Any:
 def _operation(operation: Any, kit: Kit) -> Made:
     """Replace an operation on two tensors; one on a tensor and a constant is exact as it is."""
     name = type(operation).__name__
-    shapes = [read.shape for read in kit.reads]
+    shapes = [read.shape for read in kit.reads if read.shape is not None]
     if len(shapes) != 2:
         return Made([operation])
     if name in _ELEMENTWISE:
