@@ -227,8 +227,8 @@ def trail(rows: Sequence[Row], kept: Mapping[str, str], name: str) -> Figure:
             panel.plot(when, values, color=SERIES[i % len(SERIES)], linestyle=DASHES[i % len(DASHES)], linewidth=1.3)
             marks = [(w, v) for w, v, row in zip(when, values, group, strict=True) if row["point"] in kept]
             panel.scatter(*zip(*marks, strict=True), **_KEPT_SMALL) if marks else None
-        if column in ("ebops", "beta") and all(row.get(column, 1.0) > 0 for row in rows):
-            log_axis(panel, "y", [row[column] for row in rows if column in row])
+        if column in ("ebops", "beta") and all(float(row.get(column, 1.0)) > 0 for row in rows):
+            log_axis(panel, "y", [float(row[column]) for row in rows if column in row])
         panel.set_ylabel({"beta": "β", "sparsity": "Sparsity"}.get(column, axis(column)), fontsize=8)
         panel.tick_params(labelbottom=panel is panels[-1])
     panels[-1].set_xlabel(time.capitalize())

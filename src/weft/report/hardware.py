@@ -106,13 +106,13 @@ def _way(
         line: Any = (0, (1, 2)) if foreign else dash
         ax.plot(at[i : i + 2], values, color=color, linewidth=0.9 if foreign else 1.3, linestyle=line)
     for place, step in zip(at, steps, strict=True):
-        value, low, high = (step.quantity.get(end) for end in ("value", "low", "high"))
+        low, high = step.quantity.get("low"), step.quantity.get("high")
         if low is not None and high is not None:
             ax.plot([place, place], [low, high], color=color, linewidth=1.1)
         marker = "D" if OTHER_CHIP in step.name else "o"
         face = color if step.measured else SURFACE
         size = 5 if marker == "D" else 6
-        ax.plot(place, value, marker, color=color, markerfacecolor=face, markersize=size, zorder=4)
+        ax.plot(place, step.quantity["value"], marker, color=color, markerfacecolor=face, markersize=size, zorder=4)
     ax.plot([], [], "o", color=color, linestyle=dash, markersize=5, label=name)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -152,7 +152,7 @@ class Content:
     environment: Mapping[str, Any] | None
     config: str | None
     resolved: str
-    events: list[Mapping[str, Any]]
+    events: Sequence[Mapping[str, Any]]
     search: SearchContent | None
     selection: list[Mapping[str, Any]]
     designs: list[DesignContent]

@@ -78,7 +78,7 @@ _TICKS = ("direction", "minor.visible", "top", "bottom", "left", "right")
 _TICK_LENGTHS = {"major.size": 5.0, "minor.size": 2.5}
 
 
-def style_of(name: str | None) -> dict[str, Any]:
+def style_of(name: str | None) -> dict[Any, Any]:
     """Return matplotlib's settings for a style; None is weft's own.
 
     Raises:

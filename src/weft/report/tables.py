@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from weft.objectives import OBJECTIVES
 from weft.report.read import Content, DesignContent, QuantityJson, SearchContent, describe
-from weft.report.text import GAP, LEVELS, NOT_YET, duration, grouped, label, metric, number, of_trial, plural, unit
+from weft.report.text import GAP, NOT_YET, duration, grouped, label, level, metric, number, of_trial, plural, unit
 from weft.report.text import provenance as origin
 from weft.report.verdict import over_budget
 from weft.search.calibrate import rows as calibration_rows
@@ -193,7 +193,7 @@ def _compared(found: Mapping[str, Any]) -> str:
     """Return the levels with a sign between neighbours: Keras ≠ adder graph = RTL."""
     text, last = "", None
     for pair in found["pairs"]:
-        one, other = (LEVELS.get(level, level) for level in pair["levels"])
+        one, other = (level(name) for name in pair["levels"])
         begin = "" if one == last else one if last is None else f", {one}"
         text, last = f"{text}{begin} {'≠' if pair['mismatches'] else '='} {other}", other
     return text
@@ -229,13 +229,13 @@ def pairs_table(content: Content, design: DesignContent) -> Table | None:
     ]
     shown = 4 if content.task == "regression" else 5
     rows = [_pair_row(pair)[:shown] for pair in found["pairs"]]
-    for level, reason in found.get("skipped", {}).items():
-        rows.append([Cell(LEVELS.get(level, level), reason), *[Cell("not run", tone="none")] * (shown - 1)])
+    for name, reason in found.get("skipped", {}).items():
+        rows.append([Cell(level(name), reason), *[Cell("not run", tone="none")] * (shown - 1)])
     return Table(columns[:shown], rows)
 
 
 def _pair_row(pair: QuantityJson) -> list[Cell]:
-    levels = " – ".join(LEVELS.get(level, level) for level in pair["levels"])
+    levels = " – ".join(map(level, pair["levels"]))
     layer = pair.get("first_diverging_layer")
     return [
         Cell(levels, f"first in layer {layer}" if layer else ""),
@@ -413,9 +413,9 @@ def comparison_table(content: Content) -> Table | None:
         head = [Cell(label(row.quantity), row.unit, "; ".join(row.notes)), Cell(row.stage), Cell(row.source)]
         values = {name: one.model_dump(mode="json") for name, one in row.values.items()}
         rows.append([*head, *(_compared_cell(row.quantity, values.get(design)) for design in found.designs)])
-    for level in found.levels:
-        head = [Cell("Mismatches", "of samples"), Cell(LEVELS.get(level.level, level.level)), Cell(level.source)]
-        rows.append([*head, *(_level_cell(level.values[design]) for design in found.designs)])
+    for one in found.levels:
+        head = [Cell("Mismatches", "of samples"), Cell(level(one.level)), Cell(one.source)]
+        rows.append([*head, *(_level_cell(one.values[design]) for design in found.designs)])
     return Table(columns, rows)
 
 

@@ -49,6 +49,11 @@ LABELS = {
 LEVELS = {"keras": "Keras", "adder_graph": "adder graph", "rtl": "RTL", "hls_csim": "HLS C simulation"}
 
 
+def level(name: str) -> str:
+    """Return the name of a level of verification for people."""
+    return LEVELS.get(name, name)
+
+
 def label(name: str) -> str:
     """Return the name of a metric or quantity for people."""
     return LABELS.get(name, name.partition(" [")[0] if is_function(name) else name.replace("_", " "))

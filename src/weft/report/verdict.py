@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from weft.report.read import Content, DesignContent
-from weft.report.text import GAP, LEVELS, grouped, label, metric, number, plural, with_unit
+from weft.report.text import GAP, grouped, label, level, metric, number, plural, with_unit
 
 
 def verdict(content: Content) -> str:
@@ -23,11 +23,12 @@ def verdict(content: Content) -> str:
 
 def over_budget(content: Content, design: DesignContent) -> list[str]:
     """Return the limits of the budget that a design exceeds, in words."""
-    found = {name: design.quantity(name) for name in content.experiment.target.budget.limits()}
+    limits = content.experiment.target.budget.limits()
+    found = [(name, design.quantity(name), limit) for name, limit in limits.items()]
     return [
-        f"{label(name)} {with_unit(name, number(found[name]['value']))} > {with_unit(name, number(limit))}"
-        for name, limit in content.experiment.target.budget.limits().items()
-        if found[name] is not None and found[name]["value"] > limit
+        f"{label(name)} {with_unit(name, number(quantity['value']))} > {with_unit(name, number(limit))}"
+        for name, quantity, limit in found
+        if quantity is not None and quantity["value"] > limit
     ]
 
 
@@ -43,8 +44,8 @@ def verification(designs: Sequence[DesignContent]) -> str:
         return f"{len(wrong)} of {len(designs)} not bit-exact ({names})"
     few, many = (rank(one["samples"] for one in checked) for rank in (min, max))
     samples = grouped(few) if few == many else f"{grouped(few)} to {grouped(many)}"
-    everywhere = [level for level in checked[0]["levels"] if all(level in one["levels"] for one in checked)]
-    levels = " = ".join(LEVELS.get(level, level) for level in everywhere)
+    everywhere = [name for name in checked[0]["levels"] if all(name in one["levels"] for one in checked)]
+    levels = " = ".join(level(one) for one in everywhere)
     share = "bit-exact" if len(designs) == 1 else "all bit-exact"
     if len(checked) < len(designs):
         share = f"{len(checked)} of them verified, bit-exact"

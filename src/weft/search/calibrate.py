@@ -164,10 +164,11 @@ def _rescored(
             continue
         costs[name] = {**cost, "quantity": better, "raw": quantity["value"]}
     changed = dataclasses.replace(trial, costs=costs)
-    violations = {
-        name: relative_violation(constraints[name], changed.value(name)) if name in QUANTITIES else violation
-        for name, violation in trial.violations.items()
-    }
+    violations = dict(trial.violations)
+    for name in violations.keys() & set(QUANTITIES):
+        value = changed.value(name)
+        if value is not None:
+            violations[name] = relative_violation(constraints[name], value)
     return dataclasses.replace(changed, violations=violations)
 
 

@@ -65,7 +65,7 @@ logger = logging.getLogger(__name__)
 VMAP = "vmap"
 """Of the study: whether candidates train together, with what was measured."""
 
-_Config = TypeVar("_Config", SearchConfig, TuneConfig)
+_Config = TypeVar("_Config", bound=SearchConfig | TuneConfig)
 
 
 @dataclass(frozen=True)
@@ -553,6 +553,7 @@ class _Coordinator:
 
     def _promoted(self, racing: Sequence[int], fidelity: Fidelity) -> set[int]:
         """Return the trials that go on from a rung on which all are evaluated; those that failed there do not."""
+        assert self.halving is not None  # without it there is one rung
         trials = self._trials()
         merged = {number: self._merged(number, trials[number], fidelity) for number in racing}
         found = {number: fold_results.values(outcome) for number, (outcome, _) in merged.items() if outcome is not None}
@@ -746,7 +747,7 @@ def _sampler(config: _Config, space: SearchSpace, n_inside: int, n_outside: int)
     return config, sampler
 
 
-def _open_workers(config: SearchConfig, evaluate: str, log_directory: Path) -> Workers:
+def _open_workers(config: SearchConfig | TuneConfig, evaluate: str, log_directory: Path) -> Workers:
     minutes = config.trial_timeout_minutes
     seconds = None if minutes is None else 60 * minutes
     if config.workers == "auto" or isinstance(config.workers, int):

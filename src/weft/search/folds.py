@@ -73,8 +73,8 @@ def values(outcome: Mapping[str, Any]) -> dict[str, float]:
 def _merge_cost(quantities: list[dict[str, Any]]) -> dict[str, Any]:
     merged, std = dict(quantities[0]), None
     for end in ("value", "low", "high"):
-        values = [quantity.get(end) for quantity in quantities]
-        if None in values:
+        values = [quantity[end] for quantity in quantities if quantity.get(end) is not None]
+        if len(values) < len(quantities):
             merged[end] = None
         else:
             merged[end], spread = _spread(values)

@@ -46,9 +46,10 @@ def _apart(distribution: BaseDistribution, one: Any, other: Any) -> float:
         return 0.0
     if isinstance(distribution, CategoricalDistribution):
         choices = distribution.choices
-        if any(isinstance(choice, bool) or not isinstance(choice, int | float) for choice in choices):
+        numbers = [one for one in choices if isinstance(one, int | float) and not isinstance(one, bool)]
+        if len(numbers) < len(choices):
             return 1.0
-        place = sorted(choices).index
+        place = sorted(numbers).index
         return abs(place(one) - place(other)) / (len(choices) - 1)
     assert isinstance(distribution, IntDistribution | FloatDistribution)
     low, high = distribution.low, distribution.high

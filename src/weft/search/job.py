@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
-    from optuna.trial import Trial
+    from optuna.trial import BaseTrial
 
 TRIALS = "trials"
 """Directory of a run with one directory per trial, `trials/<number>/fold<k>`, for weights."""
@@ -114,7 +114,7 @@ class Result:
 class SearchSpace(Protocol):
     """The search space as the coordinator sees it. Genotypes are JSON dictionaries."""
 
-    def sample(self, trial: Trial) -> dict[str, Any]:
+    def sample(self, trial: BaseTrial) -> dict[str, Any]:
         """Draw a genotype with `trial.suggest_*`.
 
         Suggest every parameter in every trial, used or not: children inherit only what all trials have in common.

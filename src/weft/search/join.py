@@ -22,15 +22,16 @@ import time
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import optuna
 import sqlalchemy
 from optuna.exceptions import DuplicatedStudyError, ExperimentalWarning, StorageInternalError, UpdateFinishedTrialError
 from optuna.storages import RDBStorage, RetryHeartbeatStaleTrialCallback
 from optuna.storages._heartbeat import get_heartbeat_thread
-from optuna.study import Study
+from optuna.study import Study, StudyDirection
 from optuna.trial import FrozenTrial, Trial, TrialState
+from sqlalchemy import exc
 
 from weft.config.sampler import EXHAUSTIVE
 from weft.config.search import SearchConfig
@@ -304,7 +305,9 @@ def _open(
     """Begin the shared study, or load the one that another process has begun; `what` names it in errors."""
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     sampler = make_sampler(config.sampler, config.population, config.seed)
-    directions = ["maximize" if OBJECTIVES[one].direction == "max" else "minimize" for one in config.objectives]
+    directions: list[StudyDirection | Literal["minimize", "maximize"]] = [
+        "maximize" if OBJECTIVES[one].direction == "max" else "minimize" for one in config.objectives
+    ]
     try:
         study = optuna.create_study(study_name=name, storage=storage, sampler=sampler, directions=directions)
     except DuplicatedStudyError:
@@ -328,7 +331,7 @@ def _open(
 def _storage(url: str, heartbeat: int, attempts: int) -> RDBStorage:
     try:
         parsed = sqlalchemy.make_url(url)
-    except sqlalchemy.exc.ArgumentError as error:
+    except exc.ArgumentError as error:
         raise ConfigError(
             f"--join: {url!r} is no URL of a database; write postgresql://USER:PASSWORD@HOST/DATABASE"
         ) from error
@@ -351,8 +354,8 @@ def _storage(url: str, heartbeat: int, attempts: int) -> RDBStorage:
                     grace_period=4 * heartbeat,
                     heartbeat_stale_trial_callback=RetryHeartbeatStaleTrialCallback(max_retry=attempts - 1),
                 )
-        except sqlalchemy.exc.DatabaseError as error:
-            same_time = isinstance(error, (sqlalchemy.exc.IntegrityError, sqlalchemy.exc.ProgrammingError))
+        except exc.DatabaseError as error:
+            same_time = isinstance(error, (exc.IntegrityError, exc.ProgrammingError))
             if attempt == 10 or not (same_time or "already exists" in str(error.orig)):
                 raise
             time.sleep(0.5)  # processes that make the tables at the same time
@@ -364,7 +367,7 @@ def _reached(url: str) -> Iterator[None]:
     """Turn the errors of a database into a message."""
     try:
         yield
-    except (sqlalchemy.exc.SQLAlchemyError, StorageInternalError) as error:
+    except (exc.SQLAlchemyError, StorageInternalError) as error:
         reason = (
             str(getattr(error.__cause__ or error, "orig", None) or error.__cause__ or error).strip().splitlines()[0]
         )

@@ -234,14 +234,14 @@ def collect(search: Study, outside: Study, rounds: Sequence[Round] | None = None
     before = outside.get_trials(deepcopy=False)
     numbered = [*before, *search.get_trials(deepcopy=False)]
     constraints = identity["constraints"]
-    rounds = search.user_attrs.get(ROUNDS, ()) if rounds is None else rounds
+    known: Sequence[Round] = search.user_attrs.get(ROUNDS, ()) if rounds is None else rounds
     raw = [record(number, trial) for number, trial in enumerate(numbered)]
     return SearchResults(
         objectives=tuple(identity["objectives"]),
         constraints=constraints,
-        trials=rescored(raw, rounds, constraints),
-        rounds=tuple(rounds),
-        final=rescored(records(raw, search.user_attrs, constraints), rounds, constraints),
+        trials=rescored(raw, known, constraints),
+        rounds=tuple(known),
+        final=rescored(records(raw, search.user_attrs, constraints), known, constraints),
     )
 
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import optuna
 from optuna.samplers import BaseSampler, RandomSampler
-from optuna.study import Study
+from optuna.study import Study, StudyDirection
 from optuna.trial import FrozenTrial, Trial
 
 from weft.errors import RunError
@@ -46,7 +46,9 @@ def create_or_resume(
     with writing(path):
         directory.mkdir(parents=True, exist_ok=True)
         storage = Storage(Journal(path, alone=True))
-    directions = ["maximize" if OBJECTIVES[name].direction == "max" else "minimize" for name in objectives]
+    directions: list[StudyDirection | Literal["minimize", "maximize"]] = [
+        "maximize" if OBJECTIVES[name].direction == "max" else "minimize" for name in objectives
+    ]
     known = optuna.get_all_study_names(storage)
     studies = [
         optuna.load_study(study_name=study, storage=storage, sampler=which)

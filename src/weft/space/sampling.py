@@ -19,8 +19,8 @@ from weft.prune import method_of
 from weft.space.architecture import Architecture, FixedNumbers, FloatNumbers, HgqNumbers, Pruning, parse
 
 if TYPE_CHECKING:
-    import optuna
     from optuna.distributions import BaseDistribution
+    from optuna.trial import BaseTrial
 
 MOST_ORDERS = 4096
 """So many sequences of types of blocks are told apart."""
@@ -45,7 +45,7 @@ class Space:
         self.config, self.input_shape, self.n_outputs = config, input_shape, n_outputs
         self.orders = _legal_orders([options(slot) for slot in config.blocks], input_shape)
 
-    def sample(self, trial: optuna.Trial) -> dict[str, Any]:
+    def sample(self, trial: BaseTrial) -> dict[str, Any]:
         """Return a genotype (JSON) chosen by an Optuna trial."""
         return self._drawn(lambda name, choice: suggest(trial, name, choice))
 
@@ -281,7 +281,7 @@ def _pruning(config: PruningSpace | None, choose: Chooser) -> Pruning | None:
     return Pruning(method=method, sparsity=sparsity if method_of(method).steered() else None)
 
 
-def suggest(trial: optuna.Trial, name: str, choice: Choice) -> Any:
+def suggest(trial: BaseTrial, name: str, choice: Choice) -> Any:
     """Take a value of a choice by an Optuna trial; where there is nothing to choose, the trial is not asked."""
     if choice.fixed:
         return choice.bounds[0]

@@ -14,7 +14,7 @@ from weft.config.tune import choices
 from weft.space.sampling import distribution_of, suggest
 
 if TYPE_CHECKING:
-    from optuna import Trial
+    from optuna.trial import BaseTrial
     from optuna.distributions import BaseDistribution
 
 
@@ -35,7 +35,7 @@ class TuneSpace:
         """Return how many trials there are to be: a sampler that tries every combination ends when it has."""
         return min(config.trials, self.size or config.trials) if config.sampler in EXHAUSTIVE else config.trials
 
-    def sample(self, trial: Trial) -> dict[str, Any]:
+    def sample(self, trial: BaseTrial) -> dict[str, Any]:
         """Draw a value of each parameter."""
         return {name: suggest(trial, name, choice) for name, choice in self._choices.items()}
 

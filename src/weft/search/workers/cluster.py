@@ -54,7 +54,7 @@ class Cluster:
                 f"search.workers.cluster: {config.cluster} needs the package '{package}', which is not installed: "
                 "pip install 'weft[cluster]'"
             ) from error
-        self._cluster = None
+        self._cluster: Any = None  # of Dask, which has no types here
         try:
             self._cluster = make(**arguments(config, log_directory))
             if command is not None:  # as `scale` does; but a refusal is raised here, not logged later

@@ -74,7 +74,8 @@ class DaskWorkers(Workers):
         cluster: Cluster | None = None,
         absent: float | None = None,
     ) -> None:
-        self._client, self._cluster = client, cluster
+        self._client: Any = client  # its methods are typed as coroutines, too
+        self._cluster = cluster
         logs, token = Path(log_directory).resolve(), secrets.token_hex(8)
         with writing(logs):
             logs.mkdir(parents=True, exist_ok=True)
