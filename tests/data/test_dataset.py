@@ -87,6 +87,12 @@ def test_features_labels_and_weights_stay_together_in_folds():
             np.testing.assert_array_equal(part.x[:, 0] + 1, part.weight)
 
 
+def test_folds_of_rows_of_which_only_some_have_weights_are_refused():
+    data = dataset(raw={name: split(60, 0, weighted=name == "train") for name in ("train", "validation", "test")})
+    with pytest.raises(DataError, match="of training and validation rows only one has weights; give weights to both"):
+        data.folds(3, seed=0)
+
+
 def test_one_fold_is_the_fixed_split():
     data = dataset()
     assert data.folds(1) == [(data.train, data.validation)]

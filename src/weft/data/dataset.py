@@ -224,6 +224,8 @@ def _scaled(part: Split, scaler: Scaler) -> Split:
 
 
 def _joined(first: Split, second: Split) -> Split:
+    if (first.weight is None) != (second.weight is None):
+        raise DataError("of training and validation rows only one has weights; give weights to both, or to none")
     weight = None
     if first.weight is not None and second.weight is not None:
         weight = np.concatenate([first.weight, second.weight])

@@ -22,21 +22,20 @@ import time
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import optuna
 import sqlalchemy
 from optuna.exceptions import DuplicatedStudyError, ExperimentalWarning, StorageInternalError, UpdateFinishedTrialError
 from optuna.storages import RDBStorage, RetryHeartbeatStaleTrialCallback
 from optuna.storages._heartbeat import get_heartbeat_thread
-from optuna.study import Study, StudyDirection
+from optuna.study import Study
 from optuna.trial import FrozenTrial, Trial, TrialState
 from sqlalchemy import exc
 
 from weft.config.sampler import EXHAUSTIVE
 from weft.config.search import SearchConfig
 from weft.errors import ConfigError, RunError, ToolNotFoundError
-from weft.objectives import OBJECTIVES
 from weft.search import folds as fold_results
 from weft.search._disk import writing
 from weft.search._interrupt import Interrupts
@@ -46,7 +45,7 @@ from weft.search.job import TRIALS, Job, Result, SearchSpace
 from weft.search.journal import JOURNAL, Journal, Storage
 from weft.search.results import SearchResults, collect
 from weft.search.sampler import KNOWING, make_sampler, seed_of
-from weft.search.study import OUTSIDE, SEARCH, require_same
+from weft.search.study import OUTSIDE, SEARCH, directions_of, require_same
 from weft.search.tables import write_tables
 from weft.search.workers import LocalWorkers, Lost, Workers
 from weft.types import Progress, no_progress
@@ -305,11 +304,10 @@ def _open(
     """Begin the shared study, or load the one that another process has begun; `what` names it in errors."""
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     sampler = make_sampler(config.sampler, config.population, config.seed)
-    directions: list[StudyDirection | Literal["minimize", "maximize"]] = [
-        "maximize" if OBJECTIVES[one].direction == "max" else "minimize" for one in config.objectives
-    ]
     try:
-        study = optuna.create_study(study_name=name, storage=storage, sampler=sampler, directions=directions)
+        study = optuna.create_study(
+            study_name=name, storage=storage, sampler=sampler, directions=directions_of(config.objectives)
+        )
     except DuplicatedStudyError:
         study = optuna.load_study(study_name=name, storage=storage, sampler=sampler)
         deadline = time.monotonic() + 2 * CONNECT

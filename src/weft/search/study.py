@@ -21,6 +21,11 @@ SEARCH, OUTSIDE = "search", "outside"
 """The two studies of a journal: the sampled trials, and baselines that lie outside the space."""
 
 
+def directions_of(objectives: Iterable[str]) -> list[StudyDirection | Literal["minimize", "maximize"]]:
+    """Return in which direction a study goes for each objective."""
+    return ["maximize" if OBJECTIVES[name].direction == "max" else "minimize" for name in objectives]
+
+
 def create_or_resume(
     directory: Path,
     objectives: Iterable[str],
@@ -46,14 +51,11 @@ def create_or_resume(
     with writing(path):
         directory.mkdir(parents=True, exist_ok=True)
         storage = Storage(Journal(path, alone=True))
-    directions: list[StudyDirection | Literal["minimize", "maximize"]] = [
-        "maximize" if OBJECTIVES[name].direction == "max" else "minimize" for name in objectives
-    ]
     known = optuna.get_all_study_names(storage)
     studies = [
         optuna.load_study(study_name=study, storage=storage, sampler=which)
         if study in known
-        else optuna.create_study(study_name=study, storage=storage, sampler=which, directions=directions)
+        else optuna.create_study(study_name=study, storage=storage, sampler=which, directions=directions_of(objectives))
         for study, which in ((name, sampler), (OUTSIDE, RandomSampler(seed=0)))
     ]
     before = studies[0].user_attrs.get("identity")

@@ -14,8 +14,8 @@ from weft.config.tune import choices
 from weft.space.sampling import distribution_of, suggest
 
 if TYPE_CHECKING:
-    from optuna.trial import BaseTrial
     from optuna.distributions import BaseDistribution
+    from optuna.trial import BaseTrial
 
 
 class TuneSpace:
