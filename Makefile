@@ -32,12 +32,12 @@ demo: $(STAMP)
 	@echo "Open runs/demo/report.html in a browser."
 
 test: $(DOCS) browser
-	$(BIN)/ruff check src tests benchmarks docs
+	$(BIN)/ruff check src tests benchmarks docs tools
 	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not slow and not gpu and not vendor and not cluster" --junitxml=$(VENV)/jax.xml
 	KERAS_BACKEND=torch $(BIN)/python -m pytest -n 2 --dist loadfile -m "backends and not slow" --junitxml=$(VENV)/torch.xml tests/compression/test_conformance.py tests/pytorch
 
 test-all: $(DOCS) browser
-	$(BIN)/ruff check src tests benchmarks docs
+	$(BIN)/ruff check src tests benchmarks docs tools
 	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not gpu and not vendor and not cluster"
 	KERAS_BACKEND=torch $(BIN)/python -m pytest -n 2 --dist loadfile -m "backends and not gpu and not vendor"
 	$(BIN)/python -m pip install --quiet tensorflow-cpu
@@ -59,8 +59,8 @@ test-cluster: $(DEV)
 	$(BIN)/python -m pytest -m cluster -s tests/cluster
 
 lint: $(DEV)
-	$(BIN)/ruff check src tests benchmarks docs
-	$(BIN)/ruff format --check src tests benchmarks docs/_ext docs/tutorials docs/conf.py
+	$(BIN)/ruff check src tests benchmarks docs tools
+	$(BIN)/ruff format --check src tests benchmarks tools docs/_ext docs/tutorials docs/conf.py
 	$(BIN)/pyright --pythonpath $(BIN)/python
 
 # The report is tested in a real browser. Debian's Chromium is used where none is on PATH and apt may install it.
