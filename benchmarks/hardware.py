@@ -11,10 +11,10 @@ and `cached, in memory` the same again.
 
 `--rule4ml` names an interpreter that has rule4ml 0.2.0; a network is asked as weft does it, a process a network.
 
-`--growth` takes 16-w-w/2-w/2-5 networks of several widths w (some 500 to 50 000 LUT without numbers), and times, each
-in a process of its own with a limit: `estimate`, the solver on a design that was never seen; `verify`, 10 000 rows
-through Keras, adder graph and RTL with the build of the simulation; `yosys`, synthesis for UltraScale+. What ran out of
-the limit says so. `--write` puts the table into docs/firmware.md, with a plot beside it.
+`--growth` takes 16-w-w/2-w/2-5 networks of several widths w (some 500 to 50 000 LUT), and times, each in a process of
+its own with a limit, and each repetition from empty caches: `estimate`, the solver on a design that was never seen;
+`verify`, 10 000 rows through Keras, adder graph and RTL with the build of the simulation; `yosys`, synthesis for
+UltraScale+. What ran out of the limit says so. `--write` puts the table into docs/firmware.md, with a plot beside it.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ from weft.cost import CostInput, FixedTarget, Rule4ml, _cache, find
 from weft.errors import ToolError
 
 TARGET = FixedTarget("xcu250-figd2104-2L-e", 5.0)
-WIDTHS = (27, 40, 60, 92, 132, 200, 288)
+WIDTHS = (27, 40, 60, 92, 132, 200, 288, 360)
 SAMPLES = 10_000
 DOCUMENT = Path(__file__).parents[1] / "docs" / "firmware.md"
 PLOT = DOCUMENT.parent / "img" / "growth.svg"
@@ -141,7 +141,7 @@ def _step(name: str, width: int, directory: Path, repetitions: int, limit_s: flo
     from weft.firmware._process import run_logged
 
     found: list[dict[str, Any]] = []
-    for _ in range(repetitions):
+    for number in range(repetitions):
         answer = directory / "answer.json"
         with answer.open("wb") as stdout:
             try:
@@ -152,7 +152,7 @@ def _step(name: str, width: int, directory: Path, repetitions: int, limit_s: flo
                     timeout_s=limit_s + _START_S,
                     cwd=Path(__file__).parent,
                     stdout=stdout,
-                    env={"WEFT_CACHE": str(directory / "cache")},
+                    env={"WEFT_CACHE": str(directory / f"cache-{number}")},
                 )
             except ToolError as error:
                 late = "not done after the limit" in str(error)

@@ -12,7 +12,7 @@ import pytest
 SOURCE = Path(__file__).parents[1] / "src" / "weft"
 
 LEVELS = [
-    {"errors", "_cache"},
+    {"errors", "_cache", "naming"},
     {"user_code", "plugins"},
     {"_backend", "types", "atomic", "objectives", "section"},
     {"ops", "lock", "_tracing"},

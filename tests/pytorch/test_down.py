@@ -15,8 +15,11 @@ from tests.firmware.models import PART
 from tests.pytorch.conftest import arrays
 from tests.pytorch.zoo import ZOO
 from weft.adder_graph import AdderGraph
+from weft.config import HlsConfig
 from weft.errors import UnsupportedError
 from weft.firmware import Simulator, emit, verify
+from weft.firmware.hls import HlsSimulation
+from weft.firmware.hls import emit as emit_hls
 
 QUICK = [
     "mlp with residuals", "cnn 1d", "cnn 2d", "depthwise separable", "attention by hand", "transformer encoder layer",
@@ -83,6 +86,24 @@ def test_hardware_computes_the_same_bit_for_bit(final, tmp_path, name):
     simulator = Simulator(emit(graph, tmp_path / "project", PART, 5.0))
     result = verify(one.model, graph, simulator, one.x, seek=False)
     assert result.status == "exact" and result.levels == ("keras", "adder_graph", "rtl"), result.sentence
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["mlp with batch norm", *(pytest.param(n, marks=pytest.mark.slow) for n in ("mlp with residuals", "cnn 1d"))],
+)
+def test_the_c_simulation_of_hls4ml_computes_the_same_bit_for_bit(final, tmp_path, name):
+    one = final(name)
+    project = emit_hls(one.model, tmp_path / "project", HlsConfig(), PART, 5.0)
+    result = verify(
+        one.model, AdderGraph.from_model(one.model), None, one.x, further=[HlsSimulation(project)], seek=False
+    )
+    assert result.status == "exact" and result.levels == ("keras", "adder_graph", "hls_csim"), result.sentence
+
+
+def test_what_hls4ml_would_get_wrong_is_refused_by_name(final, tmp_path):
+    with pytest.raises(UnsupportedError, match=r"'sum' is an operation on tensors \(Sum\), and hls4ml sees layers only"):
+        emit_hls(final("deep sets").model, tmp_path / "project", HlsConfig(), PART, 5.0)
 
 
 @pytest.mark.slow

@@ -10,6 +10,7 @@ from numpy.typing import ArrayLike
 
 import onnx
 from onnx import TensorProto, helper, numpy_helper
+from weft.naming import unique
 
 QONNX_DOMAIN = "qonnx.custom_op.general"
 
@@ -61,12 +62,7 @@ class Graph:
 
     def name(self, wanted: str) -> str:
         """Return a name that nothing else has."""
-        name, number = wanted, 1
-        while name in self._names:
-            number += 1
-            name = f"{wanted}_{number}"
-        self._names.add(name)
-        return name
+        return unique(wanted, self._names)
 
     def model(
         self,

@@ -14,6 +14,7 @@ from hgq.quantizer import Quantizer
 from numpy.typing import ArrayLike
 
 from weft.errors import UnsupportedError
+from weft.naming import unique
 from weft.onnx.number import Floats, Number, assign, config_of, smallest, uniform
 from weft.onnx.recognise import joined, refused
 from weft.onnx.values import Base, Done, Known, Value, made_of, turned
@@ -35,13 +36,7 @@ class Network:
 
     def name(self, wanted: str) -> str:
         """Return a name for a layer that no other has."""
-        name = re.sub(r"[^A-Za-z0-9_]+", "_", wanted).strip("_") or "layer"
-        made, number = name, 1
-        while made in self._names:
-            number += 1
-            made = f"{name}_{number}"
-        self._names.add(made)
-        return made
+        return unique(re.sub(r"[^A-Za-z0-9_]+", "_", wanted).strip("_") or "layer", self._names)
 
     def read(
         self, value: Value, node: str, order: Sequence[int] | None = None

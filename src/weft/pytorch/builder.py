@@ -13,6 +13,7 @@ import keras
 import numpy as np
 
 from weft.errors import UnsupportedError
+from weft.naming import unique
 from weft.pytorch.value import Value
 
 FEW_BITS = 12
@@ -36,13 +37,7 @@ class Builder:
     def name(self, wanted: str = "") -> str:
         """Return a new layer name: the place in the module tree, with `_` for dots; C++ and HLS take it, too."""
         name = re.sub(r"\W", "_", wanted or self.place)
-        name = f"layer_{name}" if name[:1].isdigit() else name
-        found, n = name, 1
-        while found in self._taken:
-            n += 1
-            found = f"{name}_{n}"
-        self._taken.add(found)
-        return found
+        return unique(f"layer_{name}" if name[:1].isdigit() else name, self._taken)
 
     def step(self, kind: Any, tensor: Any, **config: Any) -> Any:
         """Call a new layer without weights, whose name says where it stands and what it does."""
