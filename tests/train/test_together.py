@@ -91,6 +91,10 @@ def test_members_of_other_structure_or_length_are_refused():
         fit_together([member(), member(FixedNumbers())])
     with pytest.raises(ShapeError, match="equally many epochs, batches, and rows of a batch"):
         fit_together([member(), member(rows=Rows(*blobs(400, seed=1)))])
+    weighted = member(rows=Rows(ROWS.x, ROWS.y, np.ones(256, np.float32)))
+    with pytest.raises(ShapeError, match="either all have rows with weights, or none has"):
+        fit_together([member(), weighted])
+    assert not alike([weighted, member()])
     assert alike([member(), member(seed=9)])
     assert not alike([member(), member(epochs=7)])
 

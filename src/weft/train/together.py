@@ -160,6 +160,8 @@ def _check(members: Sequence[Member]) -> None:
         raise ShapeError("networks that train together must be of one structure, and their variables differ")
     if len({(member.steps, member.plan.epochs) for member in members}) > 1:
         raise ShapeError("networks that train together need equally many epochs, batches, and rows of a batch")
+    if len({member.train.weight is None for member in members}) > 1:
+        raise ShapeError("of networks that train together either all have rows with weights, or none has")
 
 
 def _padded(array: np.ndarray | None, length: int) -> np.ndarray | None:
