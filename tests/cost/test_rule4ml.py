@@ -157,6 +157,7 @@ def test_networks_that_it_cannot_see_are_refused():
 
 
 def test_the_installation_is_finished_or_not_there(tmp_path, monkeypatch):
+    monkeypatch.delenv("WEFT_RULE4ML_PYTHON", raising=False)
     monkeypatch.setenv("WEFT_CACHE", str(tmp_path))
     commands = []
     inside = rule4ml.install(run=commands.append)
