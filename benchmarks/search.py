@@ -3,7 +3,7 @@
 `workers`: the same small search (same seed, so the same trials) with 1 and with 2 workers in turn. Start-up of the
 workers is part of the wall time. The first round fills the compilation cache, kept in a temporary folder.
 `peers`: the networks of one search on SNAC-Pack's jet space, trained by two workers of weft (which also cost each one),
-and one after the other by Keras' `fit` on JAX and on PyTorch with all cores, in turn; same rows, same epochs.
+and one after the other by Keras' `fit` on JAX and on PyTorch with all cores, in turn; same rows, folds and epochs.
 `hypervolume`: NSGA-II and random search with several seeds; trials until 95 % of the random search's last hypervolume.
 
     python benchmarks/search.py [--rounds 3] [--trials 12] [--only peers]
@@ -56,13 +56,14 @@ def workers(directory: Path, rounds: int, trials: int) -> None:
 
 
 PEER_SPACE = [
+    "data.folds=3",
     "search.epochs=5",
     "search.batch_size=128",
     "search.baselines=[]",
     "search.workers=2",
     "search.vmap=never",
 ]
-"""SNAC-Pack's jet space with its epochs and batches, on the preset's 8 particles."""
+"""SNAC-Pack's jet space with its folds, epochs and batches, on the preset's 8 particles."""
 
 
 def peers(directory: Path, rounds: int, trials: int) -> None:

@@ -81,7 +81,7 @@ def test_a_model_with_a_call_function_of_its_own_is_refused():
             return inputs
 
     with pytest.raises(UnsupportedError, match="'own' is a Own, whose graph is hidden in its call function; write"):
-        finalize(Own())
+        finalize(Own(name="own"))
 
 
 def test_a_missing_variable_is_named():

@@ -1,7 +1,10 @@
+import collections
+import dataclasses
 import json
 import os
 import signal
 import time
+from pathlib import Path
 
 import pytest
 
@@ -148,3 +151,30 @@ def test_a_quota_limits_the_cores(monkeypatch, quota, expected):
 
     monkeypatch.setattr(Path, "read_text", lambda self: quota)
     assert available_cores() == (expected or len(os.sched_getaffinity(0)))
+
+
+def test_a_process_goes_on_with_the_network_that_it_has_trained(tmp_path):
+    """Its folds share what is compiled; other processes meanwhile train other networks."""
+    folds = {(n, fold): dataclasses.replace(job(tmp_path, 10 * n + fold), key=f"network {n}", fold=fold)
+             for n in range(4) for fold in range(2)}  # fmt: skip
+    queue = collections.deque(folds.values())
+    with LocalWorkers(2, f"{toy.__name__}:describes_its_process", tmp_path / "logs") as workers:
+        while queue:
+            for _ in range(2):
+                workers.start(workers.take(queue))
+            back = workers.wait()
+            while len(back) < 2:
+                back += workers.wait()
+    pids = {place: json.loads((Path(one.directory) / "seen.json").read_text())["pid"] for place, one in folds.items()}
+    assert all(pids[n, 0] == pids[n, 1] for n in range(4)) and len(set(pids.values())) == 2
+
+
+def test_a_process_without_work_takes_a_fold_of_what_another_trains(tmp_path):
+    first, second = (dataclasses.replace(job(tmp_path, fold), key="network", fold=fold) for fold in range(2))
+    queue = collections.deque([first, second])
+    with LocalWorkers(2, EVALUATE, tmp_path / "logs") as workers:
+        for one in (first, second):
+            taken = workers.take(queue)
+            assert taken == one
+            workers.start(taken)
+        assert not workers.free and not queue

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 _ROWS = 8192
 
 
-def calibrate(model: keras.Model, x: Any) -> None:
+def calibrate(model: keras.Model, x: Any, compiled: bool = True) -> None:
     """Set the integer and sign bits of all quantisers of `model` that follow the data, from all rows of `x`.
 
     In one batch the result is that of `hgq.utils.trace_minmax`. In several, the ranges of a fixed width are traced
@@ -30,6 +30,8 @@ def calibrate(model: keras.Model, x: Any) -> None:
     Args:
         model: A model with quantisers; other state than their ranges (and HGQ2's momentary EBOPs) stays.
         x: Rows (n, ...) float32, or a list or dictionary of such arrays, one for each input.
+        compiled: Whether one program is made of the network, where the backend can; without, many networks of like
+            layers in one process are sooner done, on few rows.
 
     Raises:
         DataError: There are no rows, or a value is no finite number.
@@ -45,7 +47,7 @@ def calibrate(model: keras.Model, x: Any) -> None:
     for quantizer, _ in quantizers:
         quantizer._i.assign(np.full(quantizer._i.shape, -1e9, np.float32))
         quantizer._k.assign(np.zeros(quantizer._k.shape, np.uint8))
-    trace = _tracer(model)
+    trace = _tracer(model, compiled)
     trace(batches)
     moving = [one for one, place in quantizers if hasattr(one, "_b") and place not in ("weight", "bias")]
     while moving and len(batches) > 1:
@@ -89,13 +91,13 @@ def _ranges(quantizers: list[Any]) -> list[np.ndarray]:
     return [np.array(keras.ops.convert_to_numpy(quantizer._i)) for quantizer in quantizers]
 
 
-def _tracer(model: keras.Model) -> Callable[[list[Any]], None]:
-    """Return what runs a model forward over batches, tracing: one compiled program on JAX."""
+def _tracer(model: keras.Model, compiled: bool) -> Callable[[list[Any]], None]:
+    """Return what runs a model forward over batches, tracing: one compiled program on JAX, if wanted."""
     import keras
     from hgq.utils.minmax_trace import TrainingFlagWrapper
 
     tracing = TrainingFlagWrapper("tracing")
-    if keras.backend.backend() != "jax":
+    if keras.backend.backend() != "jax" or not compiled:
         return lambda batches: _trace_eagerly(model, batches, tracing)
     import jax
     import jax.numpy as jnp

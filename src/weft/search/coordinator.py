@@ -573,7 +573,7 @@ class _Coordinator:
                 queue.extendleft(reversed(unbegun))
                 running -= len(unbegun)
             while queue and self.workers.free and time.monotonic() < self.deadline:
-                self._start(queue.popleft())
+                self._start(self.workers.take(queue))
                 running += 1
             if not running:
                 return

@@ -26,11 +26,14 @@ if TYPE_CHECKING:
     from weft.config import Experiment, SearchConfig
     from weft.data import Dataset, Split
     from weft.space.architecture import Architecture
-    from weft.train.engine import State
+    from weft.train.engine import Engine, Programs, State
     from weft.train.fit import Plan
     from weft.train.track import KeepBest
 
 WEIGHTS_FILE = "weights.npz"
+
+_ESTIMATE_ROWS = 4096
+"""Rows on which the ranges of a float network are found, whose hardware is no more than estimated."""
 
 
 def payload(experiment: Experiment, costs: tuple[str, ...]) -> dict[str, Any]:
@@ -105,6 +108,7 @@ class _Prepared:
                 inherit_weights(model, stored)
         training = prepare(model, material, config, architecture.learning_rate, architecture.l1,
                            architecture.weight_decay)  # fmt: skip
+        _share_programs(job, architecture, training.engine)
         controls = {"learning_rate": rate(config, architecture.learning_rate, job.epochs)}
         rows = np.concatenate([splits[0].x, splits[1].x])
         plan = training.plan(config, controls, job.seed, job.epochs)
@@ -135,6 +139,21 @@ class _Prepared:
             compile_seconds=compile_seconds,
             weights=str(weights),
         )
+
+
+_last: tuple[tuple[str, str], Programs] | None = None
+"""What this process compiled for its last training, and of which experiment and kin that was."""
+
+
+def _share_programs(job: Job, architecture: Architecture, engine: Engine) -> None:
+    """Let a training use what is compiled for the one before, where networks are kin, as those of folds are."""
+    global _last
+    if architecture.kin is None:
+        return
+    key = job.payload["experiment"], architecture.kin
+    if _last is None or _last[0] != key:
+        _last = key, engine.programs
+    engine.programs = _last[1]
 
 
 def _evaluate(job: Job, given: _Given, start: float) -> Result:
@@ -245,19 +264,23 @@ def design_costs(
 def finalised(model: keras.Model, architecture: Architecture, x: np.ndarray) -> tuple[keras.Model, str | None]:
     """Return a trained model with its weights on the grid and its ranges found on `x`, and what was done to it.
 
-    A float network is rounded for this to the experiment's `cost_bits`.
+    A float network is rounded for this to the experiment's `cost_bits`, and its ranges are found on some of the rows:
+    it will be trained anew in its numbers.
     """
-    from weft.compression.finalize import finalize
+    from weft.compression.finalize import finalize, frozen
     from weft.config.numbers import FixedNumbers, FloatNumbers
+    from weft.quantize.calibrate import calibrate
+    from weft.quantize.plain import plain
     from weft.space.model import build, export_weights, import_weights
 
-    numbers, note = architecture.numbers, None
-    if isinstance(numbers, FloatNumbers):
-        weights, bits = export_weights(model), numbers.cost_bits
-        model = build(architecture.whole().with_numbers(FixedNumbers(total_bits=bits, io_bits=bits)))
-        import_weights(model, weights)
-        note = f"float network rounded to {bits} bits for this estimate"
-    return finalize(model, x), note
+    if not isinstance(architecture.numbers, FloatNumbers):
+        return finalize(model, x), None
+    bits = architecture.numbers.cost_bits
+    rounded = build(architecture.whole().with_numbers(FixedNumbers(total_bits=bits, io_bits=bits)))
+    import_weights(rounded, export_weights(model))
+    some = x[np.linspace(0, len(x) - 1, min(len(x), _ESTIMATE_ROWS)).astype(int)]
+    calibrate(rounded, some, compiled=False)
+    return frozen(plain(rounded)), f"float network rounded to {bits} bits for this estimate"
 
 
 @lru_cache(maxsize=1)

@@ -55,6 +55,20 @@ class Architecture(BaseModel):
         return hashlib.sha256(text.encode()).hexdigest()[:12]
 
     @property
+    def kin(self) -> str | None:
+        """What networks share that one compiled program trains; None for one that is pruned.
+
+        They differ in numbers of their training alone: the learning rate, and with learned widths their price and
+        beginning.
+        """
+        if self.pruning is not None:
+            return None
+        numbers = self.numbers
+        if isinstance(numbers, HgqNumbers):
+            numbers = HgqNumbers(granularity=numbers.granularity, gamma=numbers.gamma)
+        return self.model_copy(update={"learning_rate": 1.0, "numbers": numbers}).key
+
+    @property
     def l1(self) -> float:
         """Factor of the L1 penalty on all kernels: the largest that a block asks for."""
         return max((getattr(block, "l1", 0.0) for block in self.blocks), default=0.0)

@@ -106,17 +106,8 @@ class Space:
         return parse(dict(genotype)).key
 
     def kin(self, genotype: Mapping[str, Any]) -> str | None:
-        """Return what networks share that differ in numbers of their training alone; None for one that is pruned.
-
-        Those numbers are the learning rate, and with learned widths their price and beginning.
-        """
-        architecture = parse(dict(genotype))
-        if architecture.pruning is not None:
-            return None
-        numbers = architecture.numbers
-        if isinstance(numbers, HgqNumbers):
-            numbers = HgqNumbers(granularity=numbers.granularity, gamma=numbers.gamma)
-        return architecture.model_copy(update={"learning_rate": 1.0, "numbers": numbers}).key
+        """Return `Architecture.kin` of a genotype."""
+        return parse(dict(genotype)).kin
 
     def distributions(self) -> dict[str, BaseDistribution]:
         """Return Optuna's distributions of the parameters that have a choice."""

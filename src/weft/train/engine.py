@@ -11,7 +11,7 @@ Learning rate and β enter as arrays with one value a step, so schedules and con
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -28,8 +28,15 @@ if TYPE_CHECKING:
 _PREDICT_ROWS = 8192
 """Rows that one step of `predict` holds at once."""
 
+_ROW_BLOCK = 1024
+"""Training rows are filled up to a multiple of this, so that folds, which differ by a row, share a program."""
+
 _COMPILER_OPTIONS: dict[str, str | bool] = {"xla_cpu_copy_insertion_use_region_analysis": True}
 """The analysis that XLA uses on accelerators: without it every step copies each weight matrix once more."""
+
+
+Programs = dict[Hashable, Callable[..., Any]]
+"""Compiled programs by name, and by structure, shapes and types of their arguments."""
 
 
 class State(NamedTuple):
@@ -41,7 +48,10 @@ class State(NamedTuple):
 
 
 class EpochData(NamedTuple):
-    """The training rows on the device: x (n, ...), y (n,) or (n, k), and weight (n,) or None."""
+    """The training rows on the device: x (n, ...), y (n,) or (n, k), and weight (n,) or None.
+
+    Behind the rows there may be others, of zeros, that no order names.
+    """
 
     x: Tensor
     y: Tensor
@@ -65,6 +75,10 @@ class Engine:
         loss: A Keras loss on (target, logits[, weight]).
         penalty: An extra term of the loss, from the trainable variables by path.
         frozen: Says of a trainable variable's path that it keeps its value.
+
+    Attributes:
+        programs: What is compiled; engines whose models and losses compute the same may share it.
+        compile_seconds: Time that compiling has taken.
 
     Raises:
         UnsupportedError: Keras runs on another backend than JAX.
@@ -97,7 +111,7 @@ class Engine:
         ebops = [layer._ebops for layer in model._flatten_layers() if getattr(layer, "_ebops", None) is not None]
         self._ebops = [_index_of(model.non_trainable_variables, count) for count in ebops]
         self._epoch: Callable[..., tuple[State, Tensor]] | None = None
-        self._forward: dict[tuple[int, ...], Callable[..., Tensor]] = {}
+        self.programs: Programs = {}
         self.compile_seconds = 0.0
 
     @property
@@ -121,7 +135,8 @@ class Engine:
         """Copy training rows to the device."""
         import jax.numpy as jnp
 
-        return EpochData(jnp.asarray(x), jnp.asarray(y), None if weight is None else jnp.asarray(weight))
+        length = -(-len(x) // _ROW_BLOCK) * _ROW_BLOCK
+        return EpochData(*(None if part is None else jnp.asarray(padded(part, length)) for part in (x, y, weight)))  # type: ignore[arg-type]
 
     def epoch(
         self, state: State, data: EpochData, order: np.ndarray, controls: Mapping[str, np.ndarray]
@@ -143,7 +158,7 @@ class Engine:
             {name: jnp.asarray(values, "float32") for name, values in controls.items()},
         )
         if self._epoch is None:
-            self._epoch = self._compile(self._epoch_program(), arguments, donate=(0,))
+            self._epoch = self._shared("epoch", self._epoch_program, arguments, donate=(0,))
         state, losses = self._epoch(*arguments)
         return state, np.asarray(losses)
 
@@ -165,9 +180,7 @@ class Engine:
         padded[: len(x)] = x
         chunks = jnp.asarray(padded.reshape(n_chunks, rows, *x.shape[1:]))
         arguments = (state.trainable, state.non_trainable, chunks)
-        if chunks.shape not in self._forward:
-            self._forward[chunks.shape] = self._compile(self._forward_program, arguments)
-        outputs = np.asarray(self._forward[chunks.shape](*arguments))
+        outputs = np.asarray(self._shared("forward", lambda: self._forward_program, arguments)(*arguments))
         return outputs.reshape(n_chunks * rows, -1)[: len(x)]
 
     def ebops(self, state: State) -> float:
@@ -222,6 +235,22 @@ class Engine:
 
         return jax.lax.map(forward, chunks)
 
+    def _shared(
+        self,
+        name: str,
+        make: Callable[[], Callable[..., Any]],
+        arguments: tuple[Any, ...],
+        donate: tuple[int, ...] = (),
+    ) -> Callable[..., Any]:
+        """Return the program of this name for arguments of these shapes, compiled if it is not yet."""
+        import jax
+
+        leaves, structure = jax.tree.flatten(arguments)
+        key = name, structure, tuple((leaf.shape, leaf.dtype) for leaf in leaves)
+        if key not in self.programs:
+            self.programs[key] = self._compile(make(), arguments, donate)
+        return self.programs[key]
+
     def _compile(
         self, program: Callable[..., Any], arguments: tuple[Any, ...], donate: tuple[int, ...] = ()
     ) -> Callable[..., Any]:
@@ -239,6 +268,13 @@ class Engine:
         import jax.numpy as jnp
 
         return [jnp.array(array, dtype=array.dtype) for array in arrays]
+
+
+def padded(rows: np.ndarray, length: int) -> np.ndarray:
+    """Return rows (n, ...) filled up with zeros to a length >= n."""
+    if len(rows) == length:
+        return rows
+    return np.concatenate([rows, np.zeros((length - len(rows), *rows.shape[1:]), rows.dtype)])
 
 
 def _index_of(variables: Sequence[Any], wanted: Any) -> int:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from weft.errors import ShapeError, TrainingError
-from weft.train.engine import EpochData, State
+from weft.train.engine import EpochData, State, padded
 from weft.train.fit import History, Plan, Rows, Stopper, checked_log, row_order
 from weft.train.track import Tracker
 
@@ -108,8 +108,8 @@ class Together:
         self._shared = all(member.train is first.train for member in members)
         rows = [member.train for member in members[:1]] if self._shared else [member.train for member in members]
         length = max(len(one.x) for one in rows)
-        arrays = [[_padded(getattr(one, name), length) for one in rows] for name in ("x", "y", "weight")]
-        given = [[part for part in parts if part is not None] for parts in arrays]
+        arrays = [[getattr(one, name) for one in rows] for name in ("x", "y", "weight")]
+        given = [[padded(part, length) for part in parts if part is not None] for parts in arrays]
         data = [jnp.stack(parts) if parts else None for parts in given]
         self._data = EpochData(*([None if a is None else a[0] for a in data] if self._shared else data))  # type: ignore[arg-type]
         self._program: Any = None
@@ -162,13 +162,6 @@ def _check(members: Sequence[Member]) -> None:
         raise ShapeError("networks that train together need equally many epochs, batches, and rows of a batch")
     if len({member.train.weight is None for member in members}) > 1:
         raise ShapeError("of networks that train together either all have rows with weights, or none has")
-
-
-def _padded(array: np.ndarray | None, length: int) -> np.ndarray | None:
-    """Return rows filled up with zeros that no order names."""
-    if array is None or len(array) == length:
-        return array
-    return np.concatenate([array, np.zeros((length - len(array), *array.shape[1:]), array.dtype)])
 
 
 def measure(members: Sequence[Member], n_steps: int = 20, repeats: int = 3) -> dict[str, float]:

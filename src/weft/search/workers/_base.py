@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import abc
+import collections
 import importlib
 import logging
 import time
@@ -34,6 +35,10 @@ class Workers(abc.ABC):
     @abc.abstractmethod
     def free(self) -> int:
         """How many jobs may be started now."""
+
+    def take(self, queue: collections.deque[Job]) -> Job:
+        """Take that job out of a queue which is best started next: the first, unless workers differ."""
+        return queue.popleft()
 
     @abc.abstractmethod
     def start(self, job: Job) -> None:

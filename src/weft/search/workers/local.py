@@ -8,6 +8,7 @@ the coordinator dies, its end of the pipe closes, and the worker ends itself.
 
 from __future__ import annotations
 
+import collections
 import json
 import logging
 import math
@@ -95,16 +96,27 @@ class LocalWorkers(Workers):
         """The processes, each the leader of a group of its own."""
         return [worker.process.pid for worker in self._workers.values()]
 
+    def take(self, queue: collections.deque[Job]) -> Job:
+        """Take another fold of what a free worker has just trained, or else a network that no worker is training."""
+        free = {worker.last for worker in self._workers.values() if worker.job is None}
+        busy = {worker.job.key for worker in self._workers.values() if worker.job is not None}
+        fresh = next((i for i, job in enumerate(queue) if job.key not in busy), 0)
+        index = next((i for i, job in enumerate(queue) if job.key in free), fresh)
+        job = queue[index]
+        del queue[index]
+        return job
+
     def start(self, job: Job) -> None:
         while True:
-            index = next(i for i in range(self._count) if i not in self._workers or self._workers[i].job is None)
+            free = [i for i in range(self._count) if i not in self._workers or self._workers[i].job is None]
+            index = next((i for i in free if i in self._workers and self._workers[i].last == job.key), free[0])
             worker = self._workers.get(index) or self._begin(index)
             try:
                 worker.connection.send_bytes(job.to_json().encode())
             except OSError:  # it died since its last job; this one has lost nothing
                 logger.warning("worker %d ended while it was idle: %s", index, self._bury(index).reason)
                 continue
-            worker.job, worker.log_start = job, worker.log.stat().st_size
+            worker.job, worker.last, worker.log_start = job, job.key, worker.log.stat().st_size
             worker.deadline = time.monotonic() + self._seconds
             return
 
@@ -187,6 +199,7 @@ class _Worker:
     connection: connection.Connection
     log: Path
     job: Job | None = None
+    last: str = ""  # key of the newest job: what it needs again is compiled
     log_start: int = 0
     deadline: float = math.inf
 
