@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from weft.space.architecture import Architecture
     from weft.train.engine import Engine, Programs, State
     from weft.train.fit import Plan
-    from weft.train.track import KeepBest
+    from weft.train.track import KeepBest, Tracker
 
 WEIGHTS_FILE = "weights.npz"
 
@@ -87,7 +87,7 @@ class _Prepared:
     config: SearchConfig
     model: keras.Model
     training: Training
-    best: KeepBest
+    best: KeepBest | None
     plan: Plan
     rows: np.ndarray
 
@@ -112,7 +112,15 @@ class _Prepared:
         controls = {"learning_rate": rate(config, architecture.learning_rate, job.epochs)}
         rows = np.concatenate([splits[0].x, splits[1].x])
         plan = training.plan(config, controls, job.seed, job.epochs)
-        return _Prepared(given, config, model, training, KeepBest(training.metric), plan, rows)
+        best = KeepBest(training.metric) if config.early_stopping is not None else None
+        if best is None:  # the last epoch counts, and nobody reads what the others have learnt
+            plan = replace(plan, metric=None)
+        return _Prepared(given, config, model, training, best, plan, rows)
+
+    @property
+    def trackers(self) -> list[Tracker]:
+        """What sees each epoch."""
+        return [] if self.best is None else [self.best]
 
     def result(self, job: Job, state: State, seconds: float, compile_seconds: float) -> Result:
         """Measure and cost the trained network, and store its weights."""
@@ -121,7 +129,7 @@ class _Prepared:
         from weft.train.metrics import evaluate as measure
 
         training, given, start = self.training, self.given, time.perf_counter()
-        if self.config.early_stopping is not None:
+        if self.best is not None:
             state = self.best.best.onto(state)
         outputs = training.engine.predict(state, training.validation.x)
         metrics = measure(outputs, training.validation.y, given.dataset.task)
@@ -163,7 +171,7 @@ def _evaluate(job: Job, given: _Given, start: float) -> Result:
     training, stages = ready.training, None
     if pruning is not None:
         stages = EngineStages(training.stages(pruning.stages(job.epochs)), training.engine)
-    state, _ = training.fit(ready.plan, trackers=[ready.best], phases=stages)
+    state, _ = training.fit(ready.plan, trackers=ready.trackers, phases=stages)
     return ready.result(job, state, time.perf_counter() - start, training.engine.compile_seconds)
 
 
@@ -177,7 +185,8 @@ def _evaluate_team(job: Job) -> Result:
     jobs = teams.members(job)
     ready = [_Prepared.of(one, _Given.of(one)) for one in jobs]
     group = [
-        Member(one.training.engine, one.training.train, one.training.validation, one.plan, [one.best]) for one in ready
+        Member(one.training.engine, one.training.train, one.training.validation, one.plan, one.trackers)
+        for one in ready
     ]
     if not alike(group):
         return teams.joined([evaluate(one) for one in jobs])

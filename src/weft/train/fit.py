@@ -46,7 +46,7 @@ class Plan:
             epoch's shuffle.
         controls: `learning_rate`, and `beta` for models that learn bits.
         task: Decides the metrics.
-        metric: The validation metric that early stopping watches.
+        metric: The validation metric that early stopping watches; None measures nothing on validation rows.
         patience: Epochs without improvement after which training stops; None trains all epochs.
         min_delta: The least change of the metric that counts as improvement.
         seed: Seeds the order of rows.
@@ -57,7 +57,7 @@ class Plan:
     batch_size: int
     controls: Mapping[str, Control]
     task: Task
-    metric: str
+    metric: str | None
     patience: int | None = None
     min_delta: float = 0.0
     seed: int = 0
@@ -189,6 +189,9 @@ class Stopper:
         self._plan, self._best, self._waited = plan, math.inf, 0
 
     def update(self, entry: Mapping[str, float]) -> None:
+        if self._plan.patience is None:
+            return
+        assert self._plan.metric is not None, "early stopping watches a metric"
         loss = OBJECTIVES[self._plan.metric].loss(entry[self._plan.metric])
         if loss < self._best - self._plan.min_delta:
             self._best, self._waited = loss, 0
@@ -216,11 +219,12 @@ def checked_log(
     """
     _require_finite(state, losses, epoch, controls)
     entry = {"epoch": float(epoch), "loss": float(np.mean(losses, dtype=np.float64))}
-    entry |= evaluate(engine.predict(state, validation.x), validation.y, plan.task)
+    if plan.metric is not None:
+        entry |= evaluate(engine.predict(state, validation.x), validation.y, plan.task)
     entry |= {name: float(values[-1]) for name, values in controls.items()}
     if engine.learns_bits:
         entry["ebops"] = engine.ebops(state)
-    if not math.isfinite(entry[plan.metric]):
+    if plan.metric is not None and not math.isfinite(entry[plan.metric]):
         raise TrainingError(
             f"the validation metric {plan.metric} is {entry[plan.metric]} after epoch {epoch}; look for a class "
             "that no validation row has, or for targets and outputs out of scale"
@@ -228,8 +232,8 @@ def checked_log(
     return entry
 
 
-def _describe(entry: Mapping[str, float], metric: str) -> str:
-    text = f"{metric} {entry[metric]:.4f}"
+def _describe(entry: Mapping[str, float], metric: str | None) -> str:
+    text = f"{metric or 'loss'} {entry[metric or 'loss']:.4f}"
     return f"{text}, EBOPs {entry['ebops']:,.0f}" if "ebops" in entry else text
 
 
