@@ -280,16 +280,24 @@ def finalised(model: keras.Model, architecture: Architecture, x: np.ndarray) -> 
     from weft.config.numbers import FixedNumbers, FloatNumbers
     from weft.quantize.calibrate import calibrate
     from weft.quantize.plain import plain
-    from weft.space.model import build, export_weights, import_weights
+    from weft.space.model import export_weights, import_weights
 
     if not isinstance(architecture.numbers, FloatNumbers):
         return finalize(model, x), None
     bits = architecture.numbers.cost_bits
-    rounded = build(architecture.whole().with_numbers(FixedNumbers(total_bits=bits, io_bits=bits)))
+    rounded = _quantised(architecture.whole().with_numbers(FixedNumbers(total_bits=bits, io_bits=bits)))
     import_weights(rounded, export_weights(model))
     some = x[np.linspace(0, len(x) - 1, min(len(x), _ESTIMATE_ROWS)).astype(int)]
     calibrate(rounded, some, compiled=False)
     return frozen(plain(rounded)), f"float network rounded to {bits} bits for this estimate"
+
+
+@lru_cache(maxsize=1)
+def _quantised(architecture: Architecture) -> keras.Model:
+    """Return a model to put weights and ranges into; folds, which come one after the other, share it."""
+    from weft.space.model import build
+
+    return build(architecture)
 
 
 @lru_cache(maxsize=1)
