@@ -285,7 +285,8 @@ def finalised(model: keras.Model, architecture: Architecture, x: np.ndarray) -> 
     if not isinstance(architecture.numbers, FloatNumbers):
         return finalize(model, x), None
     bits = architecture.numbers.cost_bits
-    rounded = _quantised(architecture.whole().with_numbers(FixedNumbers(total_bits=bits, io_bits=bits)))
+    numbers = FixedNumbers(total_bits=bits, io_bits=bits)
+    rounded = _quantised(architecture.whole().with_numbers(numbers).model_dump_json())
     import_weights(rounded, export_weights(model))
     some = x[np.linspace(0, len(x) - 1, min(len(x), _ESTIMATE_ROWS)).astype(int)]
     calibrate(rounded, some, compiled=False)
@@ -293,11 +294,12 @@ def finalised(model: keras.Model, architecture: Architecture, x: np.ndarray) -> 
 
 
 @lru_cache(maxsize=1)
-def _quantised(architecture: Architecture) -> keras.Model:
+def _quantised(genotype: str) -> keras.Model:
     """Return a model to put weights and ranges into; folds, which come one after the other, share it."""
+    from weft.space.architecture import Architecture
     from weft.space.model import build
 
-    return build(architecture)
+    return build(Architecture.model_validate_json(genotype))
 
 
 @lru_cache(maxsize=1)
