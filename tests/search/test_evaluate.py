@@ -57,6 +57,7 @@ def test_folds_share_what_is_compiled_and_find_what_each_finds_by_itself(mode, t
     assert [found.compile_seconds > 0 for found, _ in together] == [True, False, True]
     for job, (found, weights) in zip(jobs(mode, tmp_path), together, strict=True):
         monkeypatch.setattr(evaluate, "_last", None)
+        evaluate._quantised.cache_clear()
         alone, mine = outcome(job)
         assert dataclasses.replace(alone, seconds=0, compile_seconds=0) == dataclasses.replace(
             found, seconds=0, compile_seconds=0
