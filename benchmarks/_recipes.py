@@ -46,7 +46,7 @@ def weft_recipe(name: str, case: dict):
 
 
 def trained_by_engine(model, case: dict):
-    """The compiled step of a compressed model, in its train stage."""
+    """The compiled step of a compressed model in its train stage, or of a float one."""
     import keras
 
     from weft.compression.stages import EngineStages, Stages
@@ -54,7 +54,8 @@ def trained_by_engine(model, case: dict):
 
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
     engine = Engine(model, keras.optimizers.Adam(1e-3), loss)
-    stages = EngineStages(Stages(model, model.weft_recipe, engine.optimizer), engine)
+    recipe = getattr(model, "weft_recipe", None)
+    stages = recipe and EngineStages(Stages(model, recipe, engine.optimizer), engine)
     features, labels = data(case)
     rows = engine.put(features, labels)
     order = np.arange(len(features), dtype=np.int32).reshape(case["steps"], case["batch"])
@@ -62,7 +63,8 @@ def trained_by_engine(model, case: dict):
     state, epochs = [engine.state()], itertools.count()
 
     def chunk() -> None:
-        state[0] = stages.before(next(epochs), state[0])
+        if stages:
+            state[0] = stages.before(next(epochs), state[0])
         state[0], losses = engine.epoch(state[0], rows, order, control)
         assert np.isfinite(losses).all()
 

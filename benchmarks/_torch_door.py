@@ -69,6 +69,15 @@ def by_engine(name: str, case: dict):
     return trained_by_engine(compressed(name, case), case)
 
 
+def in_float(name: str, case: dict):
+    """The same module, converted and not compressed, in the engine: no compression can be faster than that."""
+    import torch
+
+    import weft
+
+    return trained_by_engine(weft.from_torch(module(case), torch.randn(4, case["sizes"][0])), case)
+
+
 if __name__ == "__main__":
     contender, method = sys.argv[1:3]
     CASES[method] = CASES["Q"]
@@ -76,6 +85,7 @@ if __name__ == "__main__":
         loop=in_loop,
         inductor=lambda name, case: in_loop(name, case, inductor=True),
         engine=by_engine,
+        float=in_float,
         pquant=pquant_recipe,
     )
     main()

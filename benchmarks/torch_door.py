@@ -1,8 +1,9 @@
 """Training steps per second of a PyTorch module that weft compresses, against PQuantML's, in one interleaved run.
 
 A 16-64-32-32-5 module at batch 1024 with learned widths (hgq) and with pruning (dst): in a loop of PyTorch, in the same
-loop with `model.compile()`, and converted in weft's engine (JAX). Every contender is one process on one thread; they
-take turns, one chunk each, and a ratio is the median over rounds of the ratio within a round.
+loop with `model.compile()`, and converted in weft's engine (JAX), there also without compression (float), which no
+compression can be faster than. Every contender is one process on one thread; they take turns, one chunk each, and a
+ratio is the median over rounds of the ratio within a round.
 
     python benchmarks/torch_door.py [--rounds 7] [--pquant PYTHON] [--methods hgq,dst] [--inductor]
 
@@ -28,7 +29,7 @@ def main() -> None:
     parser.add_argument("--inductor", action="store_true")
     options = parser.parse_args()
     emit(benchmark="torch_door", **machine("torch"))
-    kinds = {"loop": "torch", "engine": "jax"} | ({"inductor": "torch"} if options.inductor else {})
+    kinds = {"loop": "torch", "engine": "jax", "float": "jax"} | ({"inductor": "torch"} if options.inductor else {})
     for method in options.methods.split(","):
         contenders = {
             kind: Contender(f"weft {method}, {kind}", here(), backend, kind, method, script="_torch_door.py")
