@@ -67,7 +67,7 @@ PEER_SPACE = [
 """SNAC-Pack's jet space with its folds, epochs and batches, on the preset's 8 particles."""
 
 
-PEER_TRIALS = 12
+PEER_TRIALS = 6
 """So many of the networks, evenly taken, are trained by the others: they are slower, and need no time to warm up."""
 
 SAMPLERS = ("random", "nsga2", "tpe", "gp")
