@@ -30,6 +30,8 @@ from weft.config.numbers import (
 from weft.errors import ConfigError
 from weft.quantize import quantizers
 from weft.quantize.fixed import FixedPointConfig
+from weft.quantize.held import HeldConfig
+from weft.quantize.plain import plain_path
 
 pytestmark = pytest.mark.backends
 
@@ -110,31 +112,31 @@ def ours(numbers):
 
 
 def trained(make):
+    keras.backend.clear_session()  # the same names for both
     keras.utils.set_random_seed(7)
     x, y = blobs(256)
     layers = [hgq.layers.QDense(8, activation="relu", **make()), hgq.layers.QDense(3, **make())]
     model = keras.Sequential([keras.Input((6,)), *layers])
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
     model.compile(keras.optimizers.Adam(0.01), loss)
-    first = [number(v).copy() for v in model.variables]
+    first = {plain_path(v): number(v).copy() for v in model.variables}
     model.fit(x, y, epochs=3, batch_size=64, shuffle=False, verbose=0)
-    return first, [number(v) for v in model.variables]
+    return first, {plain_path(v): number(v) for v in model.variables}
 
 
-@pytest.mark.slow  # the usual suite has it for whole networks: tests/compression/test_hgq_direct.py
-@pytest.mark.parametrize("name", ["hgq", "fixed channel"])
+@pytest.mark.parametrize("name", [pytest.param("hgq", marks=pytest.mark.slow), "fixed channel", "fixed weight, given"])
 def test_training_gives_the_weights_and_bits_of_hgq2_used_directly(name):
     numbers, by_hand = BY_HAND[name]
     first, mine = trained(lambda: ours(numbers))
     _, theirs = trained(by_hand)
-    assert len(mine) == len(theirs)
-    for one, two in zip(mine, theirs, strict=True):
-        np.testing.assert_array_equal(one, two)
-    assert any((one != two).any() for one, two in zip(first, mine, strict=True))
+    assert mine.keys() == theirs.keys()
+    for path, value in mine.items():
+        np.testing.assert_array_equal(value, theirs[path], err_msg=path)
+    assert any((first[path] != value).any() for path, value in mine.items())
 
 
 def described(config, shape):
-    """Return what decides how a configuration's quantiser computes and trains."""
+    """Return what decides how a configuration's quantiser computes and trains; what HGQ2 holds, weft does not train."""
     quantizer = config.get_quantizer()
     quantizer.build(shape)
     rules = {
@@ -142,9 +144,13 @@ def described(config, shape):
         for name in ("bc", "ic", "fc", "br", "ir", "fr")
         if name in config and (value := config[name], True)
     }
-    variables = [(v.name, tuple(v.shape), bool(v.trainable), number(v).tolist()) for v in quantizer.weights]
+    variables = {
+        v.name: (tuple(v.shape), v.trainable and not isinstance(v.constraint, Constant), number(v).tolist())
+        for v in quantizer.weights
+    }
     modes = (quantizer.round_mode, quantizer.overflow_mode, quantizer._is_weight)
-    return type(quantizer).__name__, rules, variables, modes
+    kind = next(kind.__name__ for kind in type(quantizer).__mro__ if kind.__module__.startswith("hgq"))
+    return kind, rules, variables, modes
 
 
 @pytest.mark.parametrize("name", BY_HAND)
@@ -153,8 +159,19 @@ def test_defaults_are_hgq2s_own_quantisers(name):
     theirs, mine = by_hand(), ours(numbers)
     assert theirs.pop("beta0") == mine.pop("beta0")
     for place, shape in {"kq_conf": (6, 8), "bq_conf": (8,), "iq_conf": (None, 6)}.items():
-        assert type(mine[place]) is QuantizerConfig
+        assert type(mine[place]) is (QuantizerConfig if name == "hgq" else HeldConfig)
         assert described(mine[place], shape) == described(theirs[place], shape), place
+
+
+@pytest.mark.parametrize("name", [name for name in BY_HAND if name != "hgq"])
+def test_what_a_constraint_holds_is_no_variable_to_train(name):
+    for config in (value for place, value in ours(BY_HAND[name][0]).items() if place != "beta0"):
+        quantizer = config.get_quantizer()
+        quantizer.build((4,))
+        assert quantizer.trainable_variables == []
+        plain = config.plain().get_quantizer()
+        plain.build((4,))
+        assert type(plain).__module__.startswith("hgq") and plain.trainable_variables
 
 
 def test_tables_and_unsigned_activations_spend_no_bit_on_a_sign():

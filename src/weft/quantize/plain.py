@@ -16,11 +16,12 @@ from hgq.quantizer import QuantizerConfig
 from weft.quantize.counterparts._base import array
 from weft.quantize.counterparts.normalization import DENSE_EQUATION
 from weft.quantize.fixed import FixedPointConfig
+from weft.quantize.held import HeldConfig
 from weft.quantize.kernels import kernels
 from weft.quantize.operations import is_pure
 
 _AROUND = ("weft>PrunedConfig", "weft>MaskedConfig", "weft>SwitchedConfig")
-_QUANTIZERS = ("weft>FixedPointConfig", "hgq>QuantizerConfig")
+_QUANTIZERS = ("weft>FixedPointConfig", "weft>HeldConfig", "hgq>QuantizerConfig")
 _FUSED = (hgq.QEinsumDenseBatchnorm, hgq.QBatchNormDense)
 
 
@@ -99,7 +100,7 @@ def _without_normalization(layer: Any, config: dict[str, Any]) -> tuple[Any, dic
 
 
 def _plain_config(config: Any) -> Any:
-    if type(config) in (QuantizerConfig, FixedPointConfig):
+    if type(config) in (QuantizerConfig, FixedPointConfig, HeldConfig):
         return _held(config)
     if isinstance(config, dict):
         if config.get("registered_name") in _AROUND:
@@ -114,6 +115,6 @@ def _plain_config(config: Any) -> Any:
 
 def _held(config: QuantizerConfig) -> QuantizerConfig:
     """Return the configuration of a quantiser of HGQ2 whose range stays: its wrapping ones move it while they train."""
-    plain = config.plain() if isinstance(config, FixedPointConfig) else config
+    plain = config.plain() if isinstance(config, FixedPointConfig | HeldConfig) else config
     held = {} if plain.q_type == "dummy" else {"trainable": False}
     return QuantizerConfig(**{**plain.get_config(), **held})

@@ -189,12 +189,17 @@ def _check(place: str, integer: int, bits: int) -> None:
 
 def _config(kind: str, place: str, *, follows: bool, round_mode: str, overflow_mode: str, **kwargs: Any) -> Any:
     """Return HGQ2's configuration where HGQ2 has such a quantiser: its wrapping ones follow the data, no others do."""
+    from hgq.constraints import Constant
     from hgq.quantizer import QuantizerConfig
 
     kwargs |= {"round_mode": round_mode, "overflow_mode": overflow_mode}
     odd = round_mode.startswith("S_") or overflow_mode == "WRAP_SM" or follows != (overflow_mode == "WRAP")
-    if not odd:
-        return QuantizerConfig(kind, place, **kwargs)
-    from weft.quantize.fixed import FixedPointConfig
+    if odd:
+        from weft.quantize.fixed import FixedPointConfig
 
-    return FixedPointConfig(kind, place, follows=follows, **kwargs)
+        return FixedPointConfig(kind, place, follows=follows, **kwargs)
+    if any(isinstance(value, Constant) for value in kwargs.values()):
+        from weft.quantize.held import HeldConfig
+
+        return HeldConfig(kind, place, **kwargs)
+    return QuantizerConfig(kind, place, **kwargs)

@@ -17,7 +17,7 @@ from keras import ops
 
 from weft.quantize.pruned import _Around, _AroundConfig, _read
 
-_QUANTIZERS = ("hgq>QuantizerConfig", "weft>FixedPointConfig")
+_QUANTIZERS = ("hgq>QuantizerConfig", "weft>FixedPointConfig", "weft>HeldConfig")
 
 
 @keras.saving.register_keras_serializable(package="weft")
