@@ -191,3 +191,12 @@ def test_a_data_set_travels_to_another_process():
 
 def test_a_data_set_does_not_print_its_test_rows():
     assert "_raw" not in repr(dataset())
+
+
+@pytest.mark.parametrize("k", [1, 3])
+def test_a_fold_alone_is_that_of_all(k):
+    data = dataset()
+    for n, (train, validation) in enumerate(data.folds(k, 7)):
+        for one, two in zip((train, validation), data.fold(n, k, 7), strict=True):
+            np.testing.assert_array_equal(one.x, two.x)
+            np.testing.assert_array_equal(one.y, two.y)

@@ -164,17 +164,19 @@ class Dataset:
         Raises:
             DataError: a class has fewer rows than there are folds.
         """
+        return [self.fold(n, k, seed) for n in range(max(k, 1))]  # no folds at all are refused
+
+    def fold(self, n: int, k: int, seed: int = 0) -> tuple[Split, Split]:
+        """Return the training and validation rows of fold `n`, from 0, of `folds(k, seed)`."""
         if k == 1:
-            return [(self.train, self.validation)]
+            return self.train, self.validation
         pool = _joined(self._raw["train"], self._raw["validation"])
         check.folds(pool.y, k, self.class_names)
         classes = pool.y if self.class_names else np.zeros(len(pool), int)
-        pairs = []
-        for train, validation in split.folds(classes, k, seed):
-            part = pool.take(train)
-            scaler = self.scaler.refit(part.x)
-            pairs.append((_scaled(part, scaler), _scaled(pool.take(validation), scaler)))
-        return pairs
+        train, validation = split.folds(classes, k, seed)[n]
+        part = pool.take(train)
+        scaler = self.scaler.refit(part.x)
+        return _scaled(part, scaler), _scaled(pool.take(validation), scaler)
 
     def class_weights(self, config: DataConfig) -> np.ndarray | None:
         """Return the weight of each class in the loss, float32 (n_classes,), or None if all are equal.
