@@ -18,7 +18,8 @@ def read_model(path: str | Path) -> Any:
 
     import weft.quantize.convert
     import weft.quantize.fixed
-    import weft.quantize.switch  # noqa: F401 - with these three, all layers that a model can hold are registered
+    import weft.quantize.held
+    import weft.quantize.switch  # noqa: F401 - with these, all that a model can hold is registered
 
     try:
         return keras.models.load_model(path, compile=False)

@@ -19,7 +19,7 @@ class HeldConfig(QuantizerConfig):
     """The configuration of a quantiser of HGQ2, `kbi` or `kif`, of which a `Constant` constraint holds a width."""
 
     def get_quantizer(self) -> FixedPointQuantizerKBI | FixedPointQuantizerKIF:
-        kind = HeldKBI if self.q_type == "kbi" else HeldKIF
+        kind: Any = HeldKBI if self.q_type == "kbi" else HeldKIF
         return kind(name=f"fixed_point_quantizer_{self.q_type}", **self.config)  # as HGQ2 calls its own
 
     def plain(self) -> QuantizerConfig:
