@@ -307,11 +307,14 @@ def test_an_adaptive_cluster_grows_with_the_work_and_shrinks_when_idle(tmp_path,
     monkeypatch.setattr(dask, "_SCALE", 0.5)
     with open_dask(ClusterConfig(cluster="local", minimum=0, maximum=2), EVALUATE, tmp_path / "workers") as workers:
         assert workers.free == 2
-        for number in range(2):
-            workers.start(job(tmp_path, number, sleep=0.2))
-        all_back(workers, 2)
         client = workers._client
+        for number in range(2):
+            workers.start(job(tmp_path, number, sleep=5))
+        deadline = time.monotonic() + 60
+        while len(client.nthreads()) < 2 and time.monotonic() < deadline:
+            time.sleep(0.05)
         assert len(client.nthreads()) == 2
+        all_back(workers, 2)
         deadline = time.monotonic() + 20
         while client.nthreads() and time.monotonic() < deadline:
             assert workers.free == 2
