@@ -15,7 +15,7 @@ LEVELS = [
     {"errors", "_cache", "naming"},
     {"user_code", "plugins"},
     {"_backend", "types", "atomic", "objectives", "section"},
-    {"ops", "lock", "_tracing"},
+    {"ops", "lock", "_tracing", "_interpreter"},
     {"prune", "choice"},
     {"blocks"},
     {"config"},

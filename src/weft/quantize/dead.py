@@ -17,6 +17,7 @@ import numpy as np
 from hgq.quantizer import Quantizer
 from keras.src.layers.convolutional.base_conv import BaseConv
 
+from weft._interpreter import interpreted
 from weft.quantize.contraction import Einsum
 from weft.quantize.counterparts._base import array
 from weft.quantize.formats import bias_of, kernel_of, passes
@@ -381,9 +382,13 @@ def _is_elementwise(call: Call) -> bool:
 
 def _run(call: Call, values: dict[int, np.ndarray]) -> list[Any]:
     """Call the operation with arrays in the place of its tensors, and return what it makes."""
-    args, kwargs = call.node.arguments.fill_in(values)
-    kwargs = {name: value for name, value in kwargs.items() if value is not None and name != "training"}
-    return keras.tree.flatten(call.operation(*args, **kwargs))
+
+    def operation(arrays: list[Any]) -> list[Any]:
+        args, kwargs = call.node.arguments.fill_in(dict(zip(values, arrays, strict=True)))
+        kwargs = {name: value for name, value in kwargs.items() if value is not None and name != "training"}
+        return keras.tree.flatten(call.operation(*args, **kwargs))
+
+    return interpreted(operation, list(values.values()))
 
 
 def _passes_all(layer: Any, i: int, shape: tuple[int, ...]) -> np.ndarray:
