@@ -164,3 +164,47 @@ def test_widths_that_are_learned_need_training():
         ConfigError, match=r"cannot quantise after training with numbers of mode 'hgq', .* FixedNumbers"
     ):
         quantize_after_training(float_model(), ROWS, HgqNumbers())
+
+
+def normalised(numbers, settings):
+    keras.utils.set_random_seed(1)
+    inputs = keras.Input((4,))
+    x = keras.layers.BatchNormalization(name="norm")(dense(6, numbers, "one", settings)(inputs))
+    x = keras.layers.Dropout(0.5)(keras.layers.ReLU()(x))
+    return keras.Model(inputs, dense(3, numbers, "two", settings, activation="tanh")(x))
+
+
+@pytest.mark.parametrize("numbers", [HgqNumbers(bits0=5), FixedNumbers()], ids=["hgq", "fixed"])
+@pytest.mark.parametrize("settings", [quantizers.NONE, SATURATES], ids=["wrap", "sat"])
+def test_interpreted_it_finds_what_it_finds_compiled_for_other_weights_too(numbers, settings):
+    ours, theirs = normalised(numbers, settings), normalised(numbers, settings)
+    trace, rng = module.interpreted(ours), np.random.default_rng(3)
+    for rows in (ROWS, ROWS * 4, ROWS[:300]):
+        for one, two in zip(ours.trainable_variables, theirs.trainable_variables, strict=True):
+            if one.path.endswith(("kernel", "bias")):
+                one.assign(rng.normal(0, 1, one.shape))
+                two.assign(one)
+        calibrate(ours, rows, trace)
+        calibrate(theirs, rows)
+        for (path, one), two in zip(values(ours).items(), values(theirs).values(), strict=True):
+            np.testing.assert_allclose(one, two, rtol=1e-5, atol=1e-5, err_msg=path)
+
+
+def test_a_network_that_numpy_has_no_form_of_is_traced_by_keras():
+    def convolution():
+        keras.utils.set_random_seed(1)
+        numbers = HgqNumbers(bits0=5)
+        layer = hgq.layers.QConv1D(
+            3,
+            2,
+            kq_conf=quantizers.weight(numbers),
+            bq_conf=quantizers.bias(numbers),
+            iq_conf=quantizers.activation(numbers),
+        )
+        return keras.Sequential([keras.Input((4, 1)), layer])
+
+    ours, theirs = convolution(), convolution()
+    calibrate(ours, ROWS[..., None], module.interpreted(ours))
+    calibrate(theirs, ROWS[..., None])
+    for one, two in zip(values(ours).values(), values(theirs).values(), strict=True):
+        np.testing.assert_array_equal(one, two)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from weft.config import Experiment
-from weft.search import evaluate
+from weft.search import evaluate, rounded
 from weft.search.job import Job
 from weft.space.sampling import Space
 
@@ -57,7 +57,7 @@ def test_folds_share_what_is_compiled_and_find_what_each_finds_by_itself(mode, t
     assert [found.compile_seconds > 0 for found, _ in together] == [True, False, True]
     for job, (found, weights) in zip(jobs(mode, tmp_path), together, strict=True):
         monkeypatch.setattr(evaluate, "_last", None)
-        evaluate._quantised.cache_clear()
+        rounded.rounded.cache_clear()
         alone, mine = outcome(job)
         assert dataclasses.replace(alone, seconds=0, compile_seconds=0) == dataclasses.replace(
             found, seconds=0, compile_seconds=0
@@ -66,17 +66,3 @@ def test_folds_share_what_is_compiled_and_find_what_each_finds_by_itself(mode, t
         for name, value in mine.items():
             np.testing.assert_array_equal(value, weights[name], err_msg=name)
     assert not np.array_equal(together[0][1]["output/kernel"], together[1][1]["output/kernel"])
-
-
-def test_ranges_of_a_float_network_are_found_on_some_rows_and_its_cost_is_that_of_all(tmp_path, monkeypatch):
-    from weft.quantize import calibrate as module
-
-    seen, calibrate = [], module.calibrate
-    monkeypatch.setattr(module, "calibrate", lambda model, x, **how: (seen.append(x), calibrate(model, x, **how)))
-    job = jobs("float", tmp_path)[0]
-    whole, _ = outcome(job)
-    monkeypatch.setattr(evaluate, "_ESTIMATE_ROWS", 200)
-    some, _ = outcome(job)
-    assert some.costs == whole.costs and "float network rounded to 8 bits" in str(some.costs["ebops"]["reason"])
-    assert [len(x) for x in seen] == [602, 200]
-    assert np.array_equal(seen[1][[0, -1]], seen[0][[0, -1]])  # of both parts

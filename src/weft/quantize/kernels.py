@@ -42,11 +42,15 @@ class Kernel:
         inside = getattr(self.quantizer, "quantizer", None)
         return inside if isinstance(inside, Pruned) else None
 
+    def read(self) -> Any:
+        """Return the kernel as the layer multiplies with it, a tensor; a fused batch normalisation is part of it."""
+        return getattr(self.layer, self._read)
+
     def quantized(self) -> np.ndarray:
-        """Return the kernel as the layer multiplies with it; a fused batch normalisation is part of it."""
+        """Return the kernel as the layer multiplies with it, as an array."""
         import keras
 
-        return keras.ops.convert_to_numpy(getattr(self.layer, self._read))
+        return keras.ops.convert_to_numpy(self.read())
 
     def seen(self) -> np.ndarray:
         """Return the kernel as the pruning method sees it: with a fused normalisation, before mask and quantiser."""
@@ -56,7 +60,7 @@ class Kernel:
         if pruned is None:
             return keras.ops.convert_to_numpy(self.variable)
         with pruned.recording() as seen:
-            getattr(self.layer, self._read)
+            self.read()
         return keras.ops.convert_to_numpy(seen[-1])
 
 

@@ -38,27 +38,54 @@ def plain(model: keras.Model) -> keras.Model:
     Raises:
         UnsupportedError: A quantiser has no counterpart in HGQ2; the message's note names the layer.
     """
-    pairs: list[tuple[Any, Any]] = []
+    return Plain(model).filled(multiplied(model))
 
-    def made(layer: Any) -> Any:
-        if is_pure(layer):
-            return layer
-        pairs.append((layer, _plain_layer(layer)))
-        return pairs[-1][1]
 
-    new = keras.models.clone_model(model, clone_function=made, recursive=True)
-    for old, its in pairs:
-        values = _by_place(old)
-        for place, variables in _by_place(its).items():
-            if place.endswith("i_decay_speed"):  # of HGQ2's wrapping quantisers; held ones do without
-                continue
-            for variable, value in zip(variables, values[place], strict=True):
-                variable.assign(array(value))
-    for mine, other in zip(kernels(new), kernels(model), strict=True):
-        mine.variable.assign(other.quantized())
-        if getattr(mine.layer, "bq", None) is not None and hasattr(mine.layer, "qbias"):
-            mine.layer.bias.assign(array(other.layer.qbias))
-    return new
+class Plain:
+    """A model and its `plain` one, to be filled with what the first holds, once or as often as that changes.
+
+    Args:
+        model: As of `plain`; its ranges and weights matter only when the other is filled.
+
+    Raises:
+        UnsupportedError: As of `plain`.
+    """
+
+    def __init__(self, model: keras.Model) -> None:
+        self._model = model
+        self._pairs: list[tuple[Any, Any]] = []
+
+        def made(layer: Any) -> Any:
+            if is_pure(layer):
+                return layer
+            self._pairs.append((layer, _plain_layer(layer)))
+            return self._pairs[-1][1]
+
+        self._new = keras.models.clone_model(model, clone_function=made, recursive=True)
+
+    def filled(self, numbers: list[tuple[Any, Any]]) -> keras.Model:
+        """Return the plain model, always the same, with the first one's state and its `multiplied` numbers."""
+        for old, its in self._pairs:
+            values = _by_place(old)
+            for place, variables in _by_place(its).items():
+                if place.endswith("i_decay_speed"):  # of HGQ2's wrapping quantisers; held ones do without
+                    continue
+                for variable, value in zip(variables, values[place], strict=True):
+                    variable.assign(array(value))
+        for mine, (kernel, bias) in zip(kernels(self._new), numbers, strict=True):
+            mine.variable.assign(array(kernel))
+            if bias is not None:
+                mine.layer.bias.assign(array(bias))
+        return self._new
+
+
+def multiplied(model: keras.Model) -> list[tuple[Any, Any]]:
+    """Return of each of `kernels(model)` what hardware multiplies with and adds: tensors; the bias is None without."""
+    return [(kernel.read(), kernel.layer.qbias if _has_bias(kernel.layer) else None) for kernel in kernels(model)]
+
+
+def _has_bias(layer: Any) -> bool:
+    return getattr(layer, "bq", None) is not None and hasattr(layer, "qbias")
 
 
 def _by_place(layer: Any) -> dict[str, list[Any]]:

@@ -32,9 +32,6 @@ if TYPE_CHECKING:
 
 WEIGHTS_FILE = "weights.npz"
 
-_ESTIMATE_ROWS = 4096
-"""Rows on which the ranges of a float network are found, whose hardware is no more than estimated."""
-
 
 def payload(experiment: Experiment, costs: tuple[str, ...]) -> dict[str, Any]:
     """Return what every job of a search shares: the experiment (as YAML with resolved paths) and the costs wanted."""
@@ -99,7 +96,7 @@ class _Prepared:
 
         experiment, dataset, architecture = given.experiment, given.dataset, given.architecture
         config = as_drawn(experiment.search, architecture)
-        splits = dataset.folds(job.n_folds, experiment.data.seed)[job.fold]
+        splits = dataset.fold(job.fold, job.n_folds, experiment.data.seed)
         splits = (some_rows(splits[0], job.rows, bool(dataset.class_names), experiment.data.seed), splits[1])
         material = Material.of(dataset, experiment.data).fold(splits)
         model = build(architecture, job.seed)
@@ -231,7 +228,7 @@ def _synthesise(job: Job, given: _Given, start: float) -> Result:
     from weft.space.model import build
 
     experiment, dataset, architecture = given.experiment, given.dataset, given.architecture
-    splits = dataset.folds(job.n_folds, experiment.data.seed)[job.fold]
+    splits = dataset.fold(job.fold, job.n_folds, experiment.data.seed)
     model = build(architecture, job.seed)
     assert job.synthesise is not None
     with np.load(job.synthesise) as stored:
@@ -276,30 +273,17 @@ def finalised(model: keras.Model, architecture: Architecture, x: np.ndarray) -> 
     A float network is rounded for this to the experiment's `cost_bits`, and its ranges are found on some of the rows:
     it will be trained anew in its numbers.
     """
-    from weft.compression.finalize import finalize, frozen
+    from weft.compression.finalize import finalize
     from weft.config.numbers import FixedNumbers, FloatNumbers
-    from weft.quantize.calibrate import calibrate
-    from weft.quantize.plain import plain
-    from weft.space.model import export_weights, import_weights
+    from weft.search.rounded import rounded
+    from weft.space.model import export_weights
 
     if not isinstance(architecture.numbers, FloatNumbers):
         return finalize(model, x), None
     bits = architecture.numbers.cost_bits
-    numbers = FixedNumbers(total_bits=bits, io_bits=bits)
-    rounded = _quantised(architecture.whole().with_numbers(numbers).model_dump_json())
-    import_weights(rounded, export_weights(model))
-    some = x[np.linspace(0, len(x) - 1, min(len(x), _ESTIMATE_ROWS)).astype(int)]
-    calibrate(rounded, some, compiled=False)
-    return frozen(plain(rounded)), f"float network rounded to {bits} bits for this estimate"
-
-
-@lru_cache(maxsize=1)
-def _quantised(genotype: str) -> keras.Model:
-    """Return a model to put weights and ranges into; folds, which come one after the other, share it."""
-    from weft.space.architecture import Architecture
-    from weft.space.model import build
-
-    return build(Architecture.model_validate_json(genotype))
+    whole = architecture.whole().with_numbers(FixedNumbers(total_bits=bits, io_bits=bits))
+    final = rounded(whole.model_dump_json()).frozen(export_weights(model), x)
+    return final, f"float network rounded to {bits} bits for this estimate"
 
 
 @lru_cache(maxsize=1)
