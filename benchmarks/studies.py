@@ -1,7 +1,7 @@
-"""The short forms of the case studies from the command line: minutes, designs, and the published figures beside them.
+"""The case studies from the command line: minutes, fronts, designs, and the published figures beside them.
 
-Each preset goes through `weft run` to designs that are verified bit for bit and synthesised. The table is written into
-`docs/searching.md`.
+Each preset, by default those of short form, goes through `weft run` to designs that are verified bit for bit and synthesised. The table is written into
+`docs/search.md`.
 
     python benchmarks/studies.py [--out runs/studies] [--studies snac-jets-quick,...] [--write]
 
@@ -17,15 +17,34 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from _measure import put
 
 from weft.config import load
+from weft.search.results import read
 from weft.space.architecture import parse
 
-DOCUMENT = Path(__file__).parents[1] / "docs" / "searching.md"
+DOCUMENT = Path(__file__).parents[1] / "docs" / "search.md"
 BEGIN, END = "<!-- table of studies: written by benchmarks/studies.py -->", "<!-- end of the table -->"
 
 STUDIES = ("snac-jets-quick", "snac-qubit-quick", "pquant-jsc-quick", "lut-frontier-quick")
+
+FRONTS = {
+    "snac-jets": [
+        "| *24-120-60-32-64-64-64-32-44-5* | *63.77* | *25 916* | | |",
+        "| *24-128-32-16-32-5, SNAC accuracy* | *63.84* | *8 352* | | |",
+        "| *24-64-32-16-32-5, SNAC resource* | *62.30* | *4 768* | | |",
+    ],
+    "snac-qubit": [
+        "| *800-4-1, window 400 from 100* | *96.06* | *3 204* | | |",
+        "| *500-2-1* | *95.21* | *1 002* | | |",
+    ],
+}
+"""Published networks of the searches that run in full: SNAC-Pack tables 1 and 3, with products counted from the widths.
+Its "BOPs" are those products in table 1, and two other formulas in table 3."""
+
+_SHOWN = 10
+"""So many networks of a front are shown, evenly taken from the best metric to the cheapest."""
 
 PUBLISHED = {
     "snac-jets-quick": [
@@ -65,10 +84,39 @@ def network(design: dict[str, Any]) -> str:
     return f"{parse(design['architecture']).describe()}, {design['id']}"
 
 
+def front_of(study: str, place: Path) -> list[str]:
+    """Return a heading with the number of trials, and lines for networks of the search's front and published ones."""
+    found = read(place)
+    name = metric_of(study)
+    front = sorted(found.front(), key=lambda trial: -trial.metrics[name]["mean"])
+    shown = [front[n] for n in sorted({round(n) for n in np.linspace(0, len(front) - 1, _SHOWN)})]
+    lines = [
+        f"**`{study}`**, the front of the search, {len(shown)} of {len(front)} networks, of {len(found.evaluated)} "
+        f"evaluated ones of {len(found.trials)} trials:",
+        "",
+        f"| network | {name} % | products | BOPs | EBOPs |",
+        "| --- | ---: | ---: | ---: | ---: |",
+    ]
+    for trial in shown:
+        with np.load(place / trial.weights[0]) as weights:
+            products = sum(weights[one].size for one in weights.files if one.endswith("kernel"))
+        value = trial.metrics[name]
+        lines.append(
+            f"| {parse(trial.genotype).describe()}, trial {trial.number} | {100 * value['mean']:.2f} ± {100 * value['std']:.2f} "
+            f"| {products:,} | {trial.value('bops'):,.0f} | {trial.value('ebops'):,.0f} |"
+        )
+    return [*lines, *FRONTS[study], ""]
+
+
+def metric_of(study: str) -> str:
+    """Return the metric of a study, all of which classify."""
+    named = load(study).search.metric
+    return "accuracy" if named == "auto" else named
+
+
 def table_of(study: str, summary: dict[str, Any]) -> list[str]:
     """Return a heading with the minutes, and a line for each design and each published one."""
-    named = load(study).search.metric
-    metric = "accuracy" if named == "auto" else named  # all of these classify
+    metric = metric_of(study)
     lines = [f"**`{study}`**, {summary['seconds'] / 60:.1f} minutes:", ""]
     lines += [
         f"| design | {metric} % | LUT | FF | DSP | cycles (ns) | Keras = adder graph = RTL |",
@@ -85,19 +133,22 @@ def table_of(study: str, summary: dict[str, Any]) -> list[str]:
             f"| {cost['dsp']['value']:.0f} "
             f"| {cost['latency_cycles']['value']:.0f} ({cost['latency_ns']['value']:g}) | {checked} |"
         )
-    return [*lines, *PUBLISHED[study], ""]
+    return [*lines, *PUBLISHED[f"{study.removesuffix('-quick')}-quick"], ""]
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--out", type=Path, default=Path("runs/studies"))
     parser.add_argument("--studies", default=",".join(STUDIES))
-    parser.add_argument("--write", action="store_true", help="put the tables into docs/searching.md")
+    parser.add_argument("--write", action="store_true", help="put the tables into docs/search.md")
     options = parser.parse_args()
     lines: list[str] = []
     for study in options.studies.split(","):
-        lines += table_of(study, run(study, options.out / study))
-        print("\n".join(lines[-8:]), flush=True)
+        place = options.out / study
+        found = table_of(study, run(study, place))
+        found += front_of(study, place) if study in FRONTS else []
+        print("\n".join(found), flush=True)
+        lines += found
     if options.write:
         put(DOCUMENT, BEGIN, END, "\n".join(lines).rstrip())
 

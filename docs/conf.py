@@ -21,7 +21,7 @@ extensions = [
     "mathml",
     "percent",
 ]
-exclude_patterns = ["_build", "_ext", "conf.py"]
+exclude_patterns = ["_build", "_ext", "conf.py", "search.md"]  # a page "search" is Sphinx' own: searching.md has it
 
 myst_enable_extensions = ["dollarmath", "amsmath", "colon_fence", "deflist"]
 myst_heading_anchors = 3

@@ -180,7 +180,7 @@ def others(docs: Path) -> list[str]:
 def _fill_in(app: Any, docname: str, source: list[str]) -> None:
     """Put the pages that no index names where the first page says `<migration>` and `<others>`."""
     if docname == "index":
-        found = others(Path(app.srcdir))
+        found = [name for name in others(Path(app.srcdir)) if name in app.project.docnames]
         moving = [name for name in found if name.startswith("migrat")]
         for place, names in (("<migration>", moving), ("<others>", [name for name in found if name not in moving])):
             source[0] = source[0].replace(place, "\n".join(names))

@@ -402,8 +402,6 @@ class EngineStages:
 
     def before(self, epoch: int, state: State) -> State:
         """Return the state with which an epoch begins."""
-        import jax.numpy as jnp
-
         if self.stages.turns(epoch):
             self.engine.write_back(state)
             self.stages.begin_epoch(epoch)
@@ -411,7 +409,7 @@ class EngineStages:
         values = list(state.non_trainable)
         for variable, value in self.stages.clock(self.stages.position(epoch)):
             i = self._index[id(variable)]
-            values[i] = jnp.asarray(value, values[i].dtype)
+            values[i] = np.asarray(value, values[i].dtype)  # an operation of JAX for each takes longer than ten steps
         return state._replace(non_trainable=values)
 
     def after(self, state: State) -> State:
