@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from weft.onnx.load import from_qonnx
     from weft.pytorch.convert import from_torch
     from weft.pytorch.freeze import to_torch
-    from weft.quantize.check import check
+    from weft.quantize.check import check, insert_quantizers
     from weft.torch_loop.module import TorchModule, penalty
 
 __version__ = "0.1.0"
@@ -39,6 +39,7 @@ __all__ = [
     "fit",
     "from_qonnx",
     "from_torch",
+    "insert_quantizers",
     "layers",
     "optimizer",
     "penalty",
@@ -56,6 +57,7 @@ _HOMES = {
     "fit": "weft.compression.api",
     "from_qonnx": "weft.onnx.load",
     "from_torch": "weft.pytorch.convert",
+    "insert_quantizers": "weft.quantize.check",
     "optimizer": "weft.compression.api",
     "penalty": "weft.torch_loop.module",
     "to_torch": "weft.pytorch.freeze",

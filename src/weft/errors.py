@@ -69,5 +69,9 @@ class NoEffectWarning(UserWarning):
     """A step found nothing to do, which is rarely what its caller wanted."""
 
 
+class UnfinishedWarning(UserWarning):
+    """Training ended before its last stage, so that masks are not fixed, or short of its target."""
+
+
 class AccessError(WeftError, ValueError):
     """An agent's call asks for a file, a function or an address that it may not have."""

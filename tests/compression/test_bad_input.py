@@ -147,7 +147,7 @@ def test_recipes_that_no_network_can_have_are_refused_in_the_words_of_the_file(c
         (
             {"recipe": "budget", "lut": 9},
             ConfigError,
-            "recipe 'budget' makes several designs and needs a run: use 'weft",
+            "recipe 'budget' trains several models and needs a run: use 'weft",
         ),
         ({"recipe": "fitcompress"}, ConfigError, r"compress\.search: is missing; it has no default"),
         ({"recipe": "hgq", "target": {"ebops": 0}}, ConfigError, r"compress\.target\.ebops: must be >= 1; got 0"),

@@ -7,9 +7,12 @@ import numpy as np
 import pytest
 
 from tests.conftest import blobs
-from weft.compression.api import compress
+from weft.compression.api import compress, fit
 from weft.compression.callback import StagesCallback
 from weft.compression.finalize import finalize, variables_of
+from weft.compression.stages import Stages
+from weft.config import FixedCompression
+from weft.errors import TrainingError, UnfinishedWarning
 from weft.quantize.kernels import pruned_kernels
 
 pytestmark = pytest.mark.backends
@@ -49,6 +52,7 @@ def test_fit_goes_through_all_stages_and_ends_with_fixed_masks():
     assert np.isfinite(finalize(model, x).predict(x, verbose=0)).all()
 
 
+@pytest.mark.filterwarnings("ignore:training ended at:weft.errors.UnfinishedWarning")
 @pytest.mark.parametrize("recipe", [FIXED, HGQ], ids=["fixed", "hgq"])
 def test_a_fit_that_goes_on_from_its_checkpoint_is_the_whole_one(recipe, tmp_path):
     whole = model_for(recipe)
@@ -71,3 +75,45 @@ def test_a_fit_that_goes_on_from_its_checkpoint_is_the_whole_one(recipe, tmp_pat
     pairs = zip(variables_of(resumed).items(), variables_of(whole).values(), strict=True)
     for (name, value), expected in pairs:
         np.testing.assert_array_equal(value, expected, err_msg=name)
+
+
+def test_a_fit_that_ends_early_says_that_masks_are_not_fixed():
+    model = model_for(FIXED)
+    with pytest.warns(
+        UnfinishedWarning, match=r"ended after 2 of the 4 epochs of the recipe, in stage train; go on with"
+    ):
+        train(model, StagesCallback(FIXED), epochs=2)
+    Stages(model, FixedCompression.model_validate(FIXED)).harden()
+    assert {int(keras.ops.convert_to_numpy(k.pruned.stage)) for k in pruned_kernels(model)} == {2}
+
+
+def test_a_fit_with_nothing_left_to_do_is_silent(tmp_path, recwarn):
+    callback = StagesCallback(FIXED, tmp_path / "checkpoint.npz")
+    train(model_for(FIXED), callback)
+    train(model_for(FIXED), StagesCallback(FIXED, tmp_path / "checkpoint.npz"))
+    assert not [one for one in recwarn if one.category is UnfinishedWarning]
+
+
+def test_a_loss_that_is_no_number_ends_training():
+    model = model_for(FIXED)
+    model.optimizer.learning_rate = 1e30
+    with pytest.raises(
+        TrainingError, match=r"the metric loss (nan|inf) in epoch \d; lower the learning rate, or check"
+    ):
+        train(model, StagesCallback(FIXED))
+
+
+@pytest.mark.parametrize("way", ["callback", "stages", "fit"])
+def test_a_target_that_training_does_not_come_down_to_is_said(way):
+    recipe = {"recipe": "hgq", "epochs": 2, "finetune_epochs": 0, "target": {"ebops": 1}}
+    model = model_for(recipe)
+    with pytest.warns(UnfinishedWarning, match=r"training ended at [\d,]+ EBOPs, and the target is 1: give"):
+        if way == "callback":
+            train(model, StagesCallback(recipe))
+        elif way == "stages":
+            x, y = blobs(96)
+            Stages(model, model.weft_recipe).run(lambda model, position: model.fit(x, y, verbose=0))
+        elif keras.backend.backend() == "jax":
+            fit(model, blobs(96))
+        else:
+            pytest.skip("the engine is one of JAX")

@@ -10,12 +10,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import weft
 from tests.conftest import blobs
-from weft.compression.api import compress
+from weft.adder_graph import objection
+from weft.compression.api import compress, read
 from weft.compression.stages import FINETUNE, PRETRAIN, TRAIN, Stages
 from weft.config import FixedCompression
 from weft.config.numbers import FixedNumbers
-from weft.errors import ConfigError, RunError
+from weft.errors import ConfigError, RunError, TrainingError, UnsupportedError
 from weft.prune import method_of
 from weft.quantize import quantizers
 from weft.quantize.kernels import pruned_kernels
@@ -202,3 +204,92 @@ def test_a_callable_sees_every_position():
 
     Stages(model, config("dst")).run(train, x=x, y=y)
     assert seen == ["pretrain", "train", "train", "train", "finetune", "finetune"]
+
+
+FIRST = {"recipe": "fixed", "epochs": 2, "prune": {"method": "dst"}}
+
+
+def compressed(recipe: dict[str, Any]) -> keras.Model:
+    keras.utils.set_random_seed(0)
+    return compress(keras.Sequential([keras.Input((6,)), *(keras.layers.Dense(8, name=n) for n in "ab")]), recipe)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"prune": {"method": "pdp", "sparsity": 0.5}}, r"was made with prune: {'method': 'dst'}, and this .* 'pdp'"),
+        ({"prune": {"method": "dst", "alpha": 1e-3}}, r"was made with prune: .* this recipe has .*'alpha': 0\.001"),
+        ({"prune": None}, r"was made with prune: .* and this recipe has None; make the model anew"),
+        ({"precisions": [{"total_bits": 4}]}, r"was made with precisions: \[\{'total_bits': 8\}\], and .*: 4\}\]"),
+        ({"layers": {"a": {"weight": {"bits": 3}}}}, r"was made with layers: {}, and this recipe has"),
+        ({"io_bits": 12}, r"was made with io_bits: 16, and this recipe has 12; make the model anew with weft.compress"),
+        ({"recipe": "hgq"}, r"was made with recipe: fixed, and this recipe has hgq"),
+    ],
+)
+def test_a_recipe_that_asks_for_another_model_is_refused(changes, message):
+    with pytest.raises(ConfigError, match=message):
+        Stages(compressed(FIRST), read({**FIRST, **changes}))
+
+
+def test_a_recipe_may_train_otherwise_what_was_made_with_another():
+    other = {**FIRST, "epochs": 7, "finetune_epochs": 1, "learning_rate": 1e-4}
+    Stages(compressed(FIRST), read(other))
+    Stages(compressed({**FIRST, "precisions": [{"total_bits": 8}, {"total_bits": 4}]}), read(FIRST))
+
+
+def test_a_model_from_a_file_is_held_against_the_recipe_by_its_method(tmp_path):
+    from weft.quantize.files import read_model
+
+    compressed(FIRST).save(tmp_path / "model.keras")
+    model = read_model(tmp_path / "model.keras")
+    Stages(model, read(FIRST))
+    with pytest.raises(ConfigError, match=r"was made with prune: {'method': 'dst'}, and this recipe has .*'pdp'"):
+        Stages(model, read({**FIRST, "prune": {"method": "pdp", "sparsity": 0.5}}))
+
+
+def test_a_sparsity_that_would_empty_layers_is_refused_before_training():
+    recipe = {**FIRST, "prune": {"method": "pdp", "sparsity": 0.99}}
+    with pytest.raises(ConfigError, match=r"a sparsity of 0\.99 leaves 1 of 112 weights to 2 layers .* most is 0\.98"):
+        Stages(compressed(recipe), read(recipe))
+    recipe["prune"]["sparsity"] = 0.98
+    Stages(compressed(recipe), read(recipe))
+
+
+@pytest.mark.backends
+@pytest.mark.parametrize("returned", [float("nan"), np.float32("inf"), {"loss": 0.1, "accuracy": np.array(np.nan)}])
+def test_a_number_of_an_epoch_that_is_none_ends_training(returned):
+    stages = Stages(network("dst"), config("dst"))
+    with pytest.raises(TrainingError, match=r"train_epoch returned( accuracy)? (nan|inf) in epoch 0; lower the learn"):
+        stages.run(lambda model, position: returned)
+    with pytest.raises(TrainingError, match=r"validate_epoch returned"):
+        stages.run(lambda model, position: {"n": 3, "name": "x"}, lambda model, position: returned, start=0)
+
+
+def test_layers_that_cannot_be_replaced_stay_in_float_on_request():
+    class Own(keras.layers.Layer):
+        def call(self, x):
+            return keras.ops.sin(x)
+
+    def recipe(**more):
+        return {"recipe": "fixed", "epochs": 1, **more}
+
+    model = keras.Sequential(
+        [keras.Input((6,)), keras.layers.Dense(3, name="a"), Own(name="own"), keras.layers.Dense(2, name="b")]
+    )
+    with pytest.raises(UnsupportedError, match=r"'own' .*\n.*list in keep_float the layers that are to stay"):
+        compress(model, recipe())
+    made = compress(model, recipe(keep_float=["own", "b"]))
+    assert made.get_layer("own").__class__ is Own and type(made.get_layer("b")) is keras.layers.Dense
+    assert {finding.place for finding in weft.check(made)} == {"own", "b"}
+    assert "layer 'b' (Dense) has float weights" in str(objection(weft.finalize(made, np.ones((4, 6), "f"))))
+
+
+def test_widths_are_learnt_by_tensor_channel_or_weight():
+    sizes = {
+        granularity: compress(
+            keras.Sequential([keras.Input((6,)), keras.layers.Dense(4, name="a")]),
+            {"recipe": "hgq", "granularity": granularity},
+        ).get_layer("a").kq.quantizer._b.shape
+        for granularity in ("tensor", "channel", "weight")
+    }  # fmt: skip
+    assert sizes == {"tensor": (1, 1), "channel": (1, 4), "weight": (6, 4)}

@@ -226,6 +226,7 @@ def test_every_path_in_the_configuration_is_known_to_the_guard():
 
 HARMLESS = {
     "decayed", "features", "label", "name", "only", "sample_weight", "skip", "student",  # of columns, layers, weights
+    "keep_float",  # layers, too
     "tree",  # of a ROOT file, which is not read here
     "constraints", "experiment", "models", "part", "route_part",  # looked up, or parsed
     "high", "low", "parameters", "step", "values",  # choices, of arguments of builders and of tuned fields

@@ -408,7 +408,7 @@ def test_a_model_whose_graph_is_not_known_is_refused():
 
 def test_kept_layers_stay_in_float_with_their_weights():
     model = dense_network()
-    converted = convert(model, HgqNumbers(), keep=["first"])
+    converted = convert(model, HgqNumbers(), keep_float=["first"])
     assert type(layer(converted, "first")) is L.Dense
     assert isinstance(layer(converted, "last"), hgq.QDense)
     assert [finding.place for finding in check(converted)] == ["first"]
@@ -419,15 +419,15 @@ def test_a_pattern_that_means_nothing_is_a_warning_that_names_it():
     model = dense_network()
     prune = method_of("dst")(only=["first", "secnd"], skip=["conv*"])
     with pytest.warns(NoEffectWarning) as found:
-        convert(model, HgqNumbers(), {"frist": LayerSettings()}, prune, keep=["lst"])
+        convert(model, HgqNumbers(), {"frist": LayerSettings()}, prune, keep_float=["lst"])
     texts = [str(one.message) for one in found if one.category is NoEffectWarning]
     assert [text.split(" matches")[0] for text in texts] == [
-        "'frist' in layers", "'lst' in keep", "'secnd' in prune.only", "'conv*' in prune.skip"
+        "'frist' in layers", "'lst' in keep_float", "'secnd' in prune.only", "'conv*' in prune.skip"
     ]  # fmt: skip
     assert "did you mean 'first'?" in texts[0]
     with warnings.catch_warnings():
         warnings.simplefilter("error", NoEffectWarning)
-        convert(model, HgqNumbers(), {"f*": LayerSettings(), "last": LayerSettings()}, DST, keep=[])
+        convert(model, HgqNumbers(), {"f*": LayerSettings(), "last": LayerSettings()}, DST, keep_float=[])
 
 
 def test_a_name_goes_before_a_pattern_and_both_before_the_numbers():

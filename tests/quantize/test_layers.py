@@ -139,6 +139,7 @@ def test_defaults_hold_inside_their_context_only():
         (lambda: layers.QDense(3, prune="dts"), "prune='dts' is not valid: there is no pruning method 'dts'"),
         (lambda: layers.QDense(3, prune={"alpha": 1.0}), "names no method; give it as method"),
         (lambda: layers.QDense(3, prune={"method": "dst", "alfa": 1.0}), "is not valid: alfa unknown key; did you"),
+        (lambda: layers.QDense(3, lora_rank=2), "QDense has no lora_rank: its kernel would be a sum of two"),
         (lambda: layers.QDense(3, numbers={"mode": "fixt"}), "numbers={'mode': 'fixt'} are not valid: Input tag"),
     ],
 )

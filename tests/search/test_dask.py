@@ -312,6 +312,7 @@ def test_an_adaptive_cluster_grows_with_the_work_and_shrinks_when_idle(tmp_path,
             workers.start(job(tmp_path, number, sleep=5))
         deadline = time.monotonic() + 60
         while len(client.nthreads()) < 2 and time.monotonic() < deadline:
+            assert workers.free == 0  # asking is what moves the cluster
             time.sleep(0.05)
         assert len(client.nthreads()) == 2
         all_back(workers, 2)

@@ -60,7 +60,7 @@ def read(recipe: Recipe) -> FixedCompression | HgqCompression:
         raise ConfigError("\n".join(f"{'.'.join(map(str, path))}: {text}" for path, text in found)) from error
     if not isinstance(config, FixedCompression | HgqCompression):
         raise ConfigError(
-            f"recipe '{config.recipe}' makes several designs and needs a run: use 'weft run'; one model in your hands "
+            f"recipe '{config.recipe}' trains several models and needs a run: use 'weft run'; one model in your hands "
             "is compressed by recipe 'fixed' or 'hgq'"
         )
     return config
@@ -237,6 +237,7 @@ def fit(
     )
     training.model_of(state)
     if isinstance(config, HgqCompression):
+        hgq.warn_of_missed(config, history.epochs[-1]["ebops"])
         hgq.finetuned(training.with_bits_frozen(), stages, state, config, seed, place and place / "finetune.npz")
     return history
 

@@ -6,6 +6,7 @@ model.fit(x, y, epochs=callback.epochs, initial_epoch=callback.initial_epoch(mod
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -14,15 +15,18 @@ import numpy as np
 
 from weft.compression.api import Recipe, read
 from weft.compression.distil import Distillation
-from weft.compression.stages import Stages
-from weft.errors import ConfigError
+from weft.compression.hgq import warn_of_missed
+from weft.compression.stages import Stages, check_finite
+from weft.errors import ConfigError, UnfinishedWarning
 
 
 class StagesCallback(keras.callbacks.Callback):
     """Moves a model through the stages of a recipe while `model.fit` trains it.
 
-    The learning rate stays that of the optimizer; β follows the recipe. After `fit` the masks are fixed. A recipe with
-    `weight_decay` needs the optimizer of `weft.optimizer`, one with `distil` what `weft.distil` makes.
+    The learning rate stays that of the optimizer; β follows the recipe. After the last epoch the masks are fixed; a
+    `fit` that ends before it warns. A loss or metric that is not finite ends training with
+    `weft.errors.TrainingError`. A recipe with `weight_decay` needs the optimizer of `weft.optimizer`, one with `distil`
+    what `weft.distil` makes.
 
     Args:
         recipe: The recipe that the model was made with.
@@ -66,6 +70,7 @@ class StagesCallback(keras.callbacks.Callback):
             stages.price.begin(epoch)
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        check_finite(logs, "the metric", epoch)
         stages, counting = self._begun, self._counting()
         if counting and logs is not None and stages.quantized(epoch):
             logs["ebops"] = float(sum(np.asarray(keras.ops.convert_to_numpy(layer._ebops)) for layer in counting))
@@ -78,7 +83,18 @@ class StagesCallback(keras.callbacks.Callback):
             stages.save(self._checkpoint, epoch + 1, {"beta": price.state()} if price else {})
 
     def on_train_end(self, logs: dict[str, Any] | None = None) -> None:
-        self._begun.finish()
+        stages = self._begun
+        if stages.begun < self.epochs:
+            warnings.warn(
+                f"training ended after {stages.begun} of the {self.epochs} epochs of the recipe, in stage "
+                f"{stages.position(max(stages.begun - 1, 0)).name}; go on with fit(..., initial_epoch={stages.begun}, "
+                f"epochs={self.epochs}), or call weft.Stages(model, recipe).harden() to fix the masks as they are",
+                UnfinishedWarning,
+                stacklevel=2,
+            )
+        elif stages.price:
+            warn_of_missed(stages.price.config, stages.price.ebops)
+        stages.finish()
 
     @property
     def _begun(self) -> Stages:

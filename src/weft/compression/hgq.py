@@ -8,6 +8,7 @@ target is always kept.
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,7 +20,7 @@ from weft.compression.stages import EngineStages, Stages
 from weft.compression.training import FINETUNE_RATE, Material, Training, prepare, staged_rate
 from weft.config import BetaRamp, HgqCompression
 from weft.config.numbers import HgqNumbers
-from weft.errors import BudgetError
+from weft.errors import BudgetError, UnfinishedWarning
 from weft.train.control import Constant, Control, Cosine, LogRamp, Sequence, TargetEbops
 from weft.train.engine import State
 from weft.train.fit import Phases
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
 
     from weft.compression.network import Network
 
-TARGET_TOLERANCE = 0.02
+TARGET_TOLERANCE = 0.01
 """A point is at the target if its EBOPs are at most this share above it."""
 
 
@@ -92,7 +93,7 @@ def run(
 
 def numbers_of(config: HgqCompression) -> HgqNumbers:
     """Return the numbers in which a network begins to learn its widths."""
-    return HgqNumbers(beta=config.beta_start, gamma=config.gamma, bits0=config.bits0)
+    return HgqNumbers(beta=config.beta_start, gamma=config.gamma, bits0=config.bits0, granularity=config.granularity)
 
 
 def phases(stages: EngineStages, training: Training, config: HgqCompression) -> Phases:
@@ -155,6 +156,18 @@ def _at_target(candidates: list[Candidate], target: int) -> list[Candidate]:
             "epochs, a larger start value of beta, or a higher target"
         )
     return reached
+
+
+def warn_of_missed(config: HgqCompression, ebops: float) -> None:
+    """Warn of a model that ends training with more EBOPs than its recipe aims at."""
+    target = None if config.target is None else config.target.ebops
+    if target is not None and ebops > target * (1.0 + TARGET_TOLERANCE):
+        warnings.warn(
+            f"training ended at {ebops:,.0f} EBOPs, and the target is {target:,}: give the recipe more epochs, a "
+            "larger start value of beta, or a higher target",
+            UnfinishedWarning,
+            stacklevel=3,
+        )
 
 
 def _within(candidates: list[Candidate], beta: TargetLut, rows: np.ndarray, metric: str, most: int) -> list[Candidate]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
@@ -76,15 +76,23 @@ class Network:
         prune: Method | None = None,
         prune_first: bool = True,
         layers: Mapping[str, LayerSettings] | None = None,
+        keep_float: Sequence[str] = (),
     ) -> keras.Model:
         """Return the network in other numbers, with a pruning method in its kernels' quantisers."""
         from weft.quantize.convert import convert
 
-        return convert(self.make(seed), numbers, layers or {}, prune, prune_first=prune_first)
+        return convert(self.make(seed), numbers, layers or {}, prune, prune_first=prune_first, keep_float=keep_float)
 
     def build_for(self, config: StagesConfig, numbers: Numbers, seed: int) -> keras.Model:
         """Return the network as a recipe's configuration wants it."""
-        made = self.build(numbers, seed, prune=config.prune, prune_first=config.prune_first, layers=config.layers)
+        made = self.build(
+            numbers,
+            seed,
+            prune=config.prune,
+            prune_first=config.prune_first,
+            layers=config.layers,
+            keep_float=config.keep_float,
+        )
         if config.float_epochs == 0:
             return made
         from weft.quantize.switch import switched

@@ -20,13 +20,16 @@ class Price:
         model: The model.
         config: The recipe.
         rows: Rows of the training data, for counting LUT where they are the target.
+
+    Attributes:
+        config: The recipe.
     """
 
     def __init__(self, model: keras.Model, config: HgqCompression, rows: Any = None) -> None:
         from weft.compression.hgq import beta_control, lut_target
 
         self._layers = [layer for layer in model._flatten_layers() if getattr(layer, "_ebops", None) is not None]
-        self._model, self._config, self._rows = model, config, rows
+        self._model, self.config, self._rows = model, config, rows
         self._beta = beta_control(config)
         self._counts, self._found = lut_target(self._beta) is not None, {}
 
@@ -34,7 +37,7 @@ class Price:
         """Set β for an epoch."""
         from weft.compression.lut import RATIO, lut_of, measured_at
 
-        config = self._config
+        config = self.config
         if self._counts and epoch in measured_at(config.total_epochs - config.float_epochs, config.float_epochs):
             self._found = {RATIO: max(lut_of(self._model, self._rows), 1.0) / max(self.ebops, 1.0)}
         value = float(self._beta.values(epoch, 1)[0])

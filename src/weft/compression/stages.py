@@ -10,6 +10,7 @@ checkpoints.
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,7 +22,7 @@ from weft.atomic import write_arrays
 from weft.compression.price import Price
 from weft.config import HgqCompression
 from weft.config.stages import StagesConfig
-from weft.errors import ConfigError, RunError
+from weft.errors import ConfigError, RunError, TrainingError
 from weft.quantize.kernels import pruned_kernels
 
 if TYPE_CHECKING:
@@ -31,6 +32,9 @@ if TYPE_CHECKING:
 
 PRETRAIN, TRAIN, FINETUNE = 0, 1, 2
 NAMES = ("pretrain", "train", "finetune")
+
+_BUILT_IN = tuple("recipe prune prune_first precisions granularity io_bits layers keep_float low_rank".split())
+"""Settings that a model is built with."""
 
 
 @dataclass(frozen=True)
@@ -64,8 +68,9 @@ class Stages:
         rows: Rows of the training data, (n, ...), for what the recipe finds out without training.
 
     Raises:
-        ConfigError: The recipe rewinds or prunes, but no layer of the model has a pruning method; its weights decay,
-            and the optimizer does not do it; or it needs rows, and has none.
+        ConfigError: The recipe rewinds or prunes, but no layer of the model has a pruning method; the model was built
+            with other settings; a sparsity is out of reach; weights decay, and the optimizer does not do it; or the
+            recipe needs rows, and has none.
     """
 
     def __init__(
@@ -91,6 +96,8 @@ class Stages:
                 f"prune.method '{config.prune.method}' was asked for, but no layer of '{model.name}' carries it; "
                 "make the model with weft.compress, and look at prune.only and prune.skip"
             )
+        self._check_built_for(config)
+        self._check_reachable()
         if config.weight_decay is not None and optimizer is not None and not hasattr(optimizer, "decayed"):
             raise ConfigError(
                 f"the recipe has a section weight_decay, and the optimizer is {type(optimizer).__name__}, which does "
@@ -117,6 +124,38 @@ class Stages:
         self._saved_moments: dict[str, Any] = {}
         self.price = Price(model, config, rows) if isinstance(config, HgqCompression) else None
         self.begun = 0
+
+    def _check_built_for(self, config: StagesConfig) -> None:
+        made = getattr(self.model, "weft_recipe", None)
+        if made is None:  # read from a file
+            theirs = [kernel.pruned.method for kernel in self.kernels]
+            if config.prune is not None and config.prune not in theirs and not config.layers:
+                raise ConfigError(
+                    f"'{self.model.name}' was made with prune: {_said(theirs[0])}, and this recipe has "
+                    f"{_said(config.prune)}; {_ANEW}"
+                )
+            return
+        for name in _BUILT_IN:
+            one, two = (getattr(recipe, name, None) for recipe in (made, config))
+            if (one[:1] != two[:1]) if name == "precisions" and one and two else one != two:
+                raise ConfigError(
+                    f"'{self.model.name}' was made with {name}: {_said(one)}, and this recipe has {_said(two)}; {_ANEW}"
+                )
+
+    def _check_reachable(self) -> None:
+        """Refuse a sparsity that would leave a kernel without weights."""
+        from weft.prune._budget import check_reachable
+
+        for sparsity, kernels in self._budgets().items():
+            check_reachable({kernel.name: int(np.prod(kernel.pruned.kernel_shape)) for kernel in kernels}, sparsity)
+
+    def _budgets(self) -> dict[float, list[Any]]:
+        """Return the kernels that share one budget, by its sparsity: a layer may have been given its own."""
+        found: dict[float, list[Any]] = {}
+        for kernel in self.kernels:
+            if kernel.pruned.method.wants_budget:
+                found.setdefault(cast("_Budgeted", kernel.pruned.method).sparsity, []).append(kernel)
+        return dict(sorted(found.items()))
 
     def position(self, epoch: int) -> Position:
         """Return where the epoch with this number, counted from 0 over all stages, lies."""
@@ -205,9 +244,8 @@ class Stages:
     def _share_budget(self) -> None:
         from weft.prune._budget import shares
 
-        wanting = [(k, cast("_Budgeted", k.pruned.method)) for k in self.kernels if k.pruned.method.wants_budget]
-        for sparsity in sorted({method.sparsity for _, method in wanting}):  # a layer may have been given its own
-            mine = {k.name: k for k, method in wanting if method.sparsity == sparsity}
+        for sparsity, kernels in self._budgets().items():
+            mine = {kernel.name: kernel for kernel in kernels}
             for name, share in shares({name: k.seen() for name, k in mine.items()}, sparsity).items():
                 mine[name].pruned.slots["share"].assign(share)
 
@@ -325,7 +363,8 @@ class Stages:
             variable.assign(array)
         self.remember({k.removeprefix("memory."): a for k, a in arrays.items() if k.startswith("memory.")})
         meta = json.loads(arrays["meta"].tobytes().decode())
-        return meta["epoch"], meta["extra"]
+        self.begun = meta["epoch"]
+        return self.begun, meta["extra"]
 
     def _variables(self) -> list[keras.Variable]:
         if self.optimizer is None:
@@ -350,11 +389,17 @@ class Stages:
 
         Args:
             train_epoch: Called as `train_epoch(model, position=..., **arguments)`, with what `Stages` was given; trains
-                one epoch. A module of PyTorch is in `train` mode.
+                one epoch. A module of PyTorch is in `train` mode. A number that it returns, alone or in a dictionary,
+                has to be finite.
             validate_epoch: Called in the same way after each epoch. A module of PyTorch is in `eval` mode.
             start: Epochs that a loaded checkpoint has behind it; by default those that this object has seen begin.
             arguments: Go to the functions as they are.
+
+        Raises:
+            TrainingError: A number that a function returned is not finite.
         """
+        from weft.compression.hgq import warn_of_missed
+
         model = self.trained
         turns = model is not self.model  # a module of PyTorch has a mode
         for epoch in range(self.begun if start is None else start, self.config.total_epochs):
@@ -363,15 +408,32 @@ class Stages:
                 self.price.begin(epoch)
             if turns:
                 model.train()
-            train_epoch(model, position=position, **arguments)
+            check_finite(train_epoch(model, position=position, **arguments), "train_epoch returned", epoch)
             if self.price:
                 self.price.end()
             if validate_epoch is None:
                 continue
             if turns:
                 model.eval()
-            validate_epoch(model, position=position, **arguments)
+            check_finite(validate_epoch(model, position=position, **arguments), "validate_epoch returned", epoch)
+        if self.price:
+            warn_of_missed(self.price.config, self.price.ebops)
         self.finish()
+
+
+def check_finite(found: Any, what: str, epoch: int) -> None:
+    """Refuse numbers of an epoch, alone or in a dictionary, that are not finite; whatever else `found` is, is not read.
+
+    Raises:
+        TrainingError: One is not.
+    """
+    for name, value in (found if isinstance(found, Mapping) else {"": found}).items():
+        number = value.item() if getattr(value, "ndim", None) == 0 else value
+        if isinstance(number, float) and not math.isfinite(number):
+            raise TrainingError(
+                f"{' '.join([what, name]).strip()} {number} in epoch {epoch}; lower the learning rate, or check the "
+                "inputs' scale"
+            )
 
 
 def find_ranges(model: keras.Model, x: Any) -> None:
@@ -437,6 +499,19 @@ class EngineStages:
     def remember(self, memory: Mapping[str, np.ndarray]) -> None:
         """Take back what `memory` returned."""
         self.stages.remember(memory)
+
+
+_ANEW = "make the model anew with weft.compress and this recipe"
+
+
+def _said(value: Any) -> str:
+    """Return a setting as a recipe writes it."""
+    if isinstance(value, list):
+        return f"[{', '.join(map(_said, value))}]"
+    if not hasattr(value, "model_dump"):
+        return str(value)
+    tag = {"method": value.method} if hasattr(value, "method") else {}
+    return str({**tag, **value.model_dump(mode="json", exclude_defaults=True)})
 
 
 def _numpy(variable: keras.Variable) -> np.ndarray:

@@ -72,6 +72,9 @@ class HgqCompression(StagesConfig):
     )
     gamma: float = Field(default=1e-8, ge=0, description="Weight of the sum of all widths in the loss, >= 0.")
     bits0: StartBits = Field(default=6, description="Width that each weight starts with, in bits.")
+    granularity: Granularity = Field(
+        default="weight", description="What shares a width: a tensor, a channel or a weight."
+    )
     finetune_epochs: int = Field(
         default=20,
         ge=0,
@@ -193,7 +196,14 @@ class FitCompression(StagesConfig):
 
     @model_validator(mode="after")
     def _the_search_decides(self) -> FitCompression:
-        alien = {"prune": None, "rounds": 1, "finetune_epochs": 0, "rewind": "never", "quantize_from": "pretrain"}
+        alien = {
+            "prune": None,
+            "keep_float": [],
+            "rounds": 1,
+            "finetune_epochs": 0,
+            "rewind": "never",
+            "quantize_from": "pretrain",
+        }
         refuse(
             [
                 (

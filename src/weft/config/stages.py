@@ -66,6 +66,11 @@ class StagesConfig(RecipeConfig):
     """
 
     prune: PruneConfig | None = Field(default=None, description="How weights are removed; null leaves them all.")
+    keep_float: list[str] = Field(
+        default=[],
+        description="Layers that stay in float, by name or pattern, as they cannot be replaced; firmware cannot have "
+        "them.",
+    )
     prune_first: bool = Field(default=True, description="Whether the mask comes before quantisation, or after it.")
     quantize_from: QuantizeFrom = Field(
         default="pretrain",

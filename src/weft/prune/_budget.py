@@ -48,6 +48,20 @@ def shares(kernels: Mapping[str, np.ndarray], sparsity: float) -> dict[str, floa
     return {name: float(count / size) for (name, size), count in zip(sizes.items(), removed, strict=True)}
 
 
+def check_reachable(sizes: Mapping[str, int], sparsity: float) -> None:
+    """Refuse a sparsity of kernels with so many weights that would take the last weight of one.
+
+    Raises:
+        ConfigError: It would; the message says what is possible.
+    """
+    total = sum(sizes.values())
+    if round(sparsity * total) > total - len(sizes):
+        raise ConfigError(
+            f"a sparsity of {sparsity} leaves {total - round(sparsity * total)} of {total} weights to {len(sizes)} "
+            f"layers ({', '.join(sizes)}), and each keeps one; the most is {(total - len(sizes)) / total:.4g}"
+        )
+
+
 def _apportion(total: int, sizes: np.ndarray) -> np.ndarray:
     """Return whole parts of `total` in proportion to `sizes`, by largest remainders; of equal ones the earlier wins."""
     import numpy as np

@@ -146,7 +146,7 @@ class _Examination:
         for i, (tensor, value) in enumerate(zip(call.inputs, values, strict=True)):
             if value.state < state:
                 what = f"{name_of(call.operation)} reads its operand {i} {_WORDS[value.state]}"
-                self._add(call.place, "input", f"{what}; put a quantiser before it (weft's insert_quantizers does)")
+                self._add(call.place, "input", f"{what}; put a quantiser before it (weft.insert_quantizers does)")
                 self.missing[id(call.node), id(tensor)] = Read(tensor.shape, value.first, value.signed)
 
     def _add(self, place: str, kind: Any, message: str) -> None:

@@ -31,7 +31,7 @@ def convert(
     method: Method | None = None,
     *,
     fuse_batch_norm: bool = True,
-    keep: Sequence[str] = (),
+    keep_float: Sequence[str] = (),
     prune_first: bool = True,
 ) -> keras.Model:
     """Return a model of quantised layers that computes the same as `model`, up to their rounding.
@@ -50,7 +50,7 @@ def convert(
         method: The pruning method to put around the quantisers of the kernels; its `only` and `skip` choose layers.
         fuse_batch_norm: Whether a batch normalisation that alone reads a dense layer or a convolution becomes one layer
             with it.
-        keep: Layers that stay in float, by name, place or pattern.
+        keep_float: Layers that stay in float, by name, place or pattern.
         prune_first: Whether the mask comes before the quantiser, or after it.
 
     Raises:
@@ -58,10 +58,10 @@ def convert(
         ShapeError: Kernels that the method cannot prune, all of them.
         ConfigError: The settings of a layer do not fit the numbers or the method.
     """
-    survey = Survey(model, fuse_batch_norm, keep)
+    survey = Survey(model, fuse_batch_norm, keep_float)
     plan = _Plan(survey, numbers, layers or {}, method, prune_first)
     plan.check(model)
-    plan.warn(layers or {}, method, keep)
+    plan.warn(layers or {}, method, keep_float)
     made: list[Made] = []
 
     def replace(call: Call) -> Sequence[Any]:
@@ -106,7 +106,8 @@ class _Plan:
             raise UnsupportedError(
                 f"cannot convert model '{model.name}' to quantised layers:\n- "
                 + "\n- ".join(problems)
-                + "\nChange the model, or list in keep the layers that are to stay in float, which firmware cannot have"
+                + "\nChange the model, or list in keep_float the layers that are to stay in float, which firmware "
+                "cannot have"
             )
         shapes = [
             problem for key, use in self._survey.uses.items() for problem in self._unprunable(use, self._kits[key])
@@ -138,7 +139,7 @@ class _Plan:
             if reason is not None
         ]
 
-    def warn(self, layers: Mapping[str, LayerSettings], method: Method | None, keep: Sequence[str]) -> None:
+    def warn(self, layers: Mapping[str, LayerSettings], method: Method | None, keep_float: Sequence[str]) -> None:
         """Warn of patterns that mean no layer."""
         uses = self._survey.uses.values()
         warn_of_unmatched(layers, [use.place for use in uses if use.parts], "layers", stacklevel=3)
@@ -152,7 +153,7 @@ class _Plan:
                         NoEffectWarning,
                         stacklevel=3,
                     )
-        warn_of_unmatched(keep, [use.place for use in uses], "keep", stacklevel=3)
+        warn_of_unmatched(keep_float, [use.place for use in uses], "keep_float", stacklevel=3)
         if method is not None:
             prunable = [use.place for use in uses if use.prunable]
             warn_of_unmatched(method.only, prunable, "prune.only", stacklevel=3)

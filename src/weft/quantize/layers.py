@@ -71,6 +71,11 @@ def _quantized(name: str) -> Callable[..., Any]:
         if prune is not None:
             method = _method(prune)
         layer = kind(*args, **kwargs)
+        if getattr(layer, "lora_rank", None) is not None:
+            raise ConfigError(
+                f"Q{name} has no lora_rank: its kernel would be a sum of two, and hardware multiplies with one; train "
+                f"with keras.layers.{name}, merge, and compress the model, or factorise it with low_rank in a recipe"
+            )
         kit = Kit(_numbers(numbers) or usual, _settings(name, given), method if "prune" in rule.parts else None)
         steps = rule.make(layer, kit).steps
         return steps[0] if len(steps) == 1 else keras.Sequential(list(steps), name=layer.name)

@@ -23,7 +23,7 @@ def quantize_after_training(
     numbers: FixedNumbers | None = None,
     layers: Mapping[str, LayerSettings] | None = None,
     *,
-    keep: Sequence[str] = (),
+    keep_float: Sequence[str] = (),
 ) -> keras.Model:
     """Return a trained float model in fixed point; the model itself is not changed.
 
@@ -32,7 +32,7 @@ def quantize_after_training(
         x: Rows for the ranges of activations, (n, ...) float32, or one such array for each input; never the test split.
         numbers: The widths; 8 bits throughout if None.
         layers: What single layers do differently, by name or pattern.
-        keep: Layers that stay in float, by name or pattern.
+        keep_float: Layers that stay in float, by name or pattern.
 
     Raises:
         ConfigError: Widths are to be learned, which needs training.
@@ -47,6 +47,6 @@ def quantize_after_training(
             f"cannot quantise after training with numbers of mode '{numbers.mode}', whose widths are learned or float; "
             "use FixedNumbers, or compress the model with training"
         )
-    quantized = convert(model, numbers, layers or {}, keep=keep)
+    quantized = convert(model, numbers, layers or {}, keep_float=keep_float)
     calibrate(quantized, x)
     return quantized
