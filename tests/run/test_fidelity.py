@@ -50,3 +50,21 @@ def test_seeds_that_are_no_numbers_are_refused(tmp_path):
     done = weft("search", write_experiment(tmp_path), "--seeds", "0..3")
     assert done.returncode == 2
     assert "--seeds takes whole numbers with commas between them, such as 0,1,2; got '0..3'" in done.stderr
+
+
+def test_an_objective_that_never_varies_is_named_with_its_value(tmp_path):
+    text = TEXT.replace("[accuracy, parameters]", "[accuracy, dsp, parameters]").replace(
+        "inherit: true", "inherit: false"
+    )
+    text = text[: text.index("   halving")].rstrip(", \n") + "}\n"
+    done = weft("search", write_experiment(tmp_path, text), "--out", tmp_path / "run")
+    assert done.returncode == 0, done.stderr
+    results = read(tmp_path / "run")
+    note = f"Objective 'dsp' is 0 in all {len(results.evaluated)} networks that were evaluated, so it chose nothing"
+    assert f"note: {note}" in done.stderr and "'accuracy'" not in done.stderr
+    summary = json.loads((tmp_path / "run" / "summary.json").read_text())
+    assert summary["search"]["constant"] == {"dsp": 0} and any(one.startswith(note) for one in summary["notes"])
+    values = {(trial.value("accuracy"), trial.value("parameters")) for trial in results.front()}
+    worse = [t for t in results.evaluated if any(a >= t.value("accuracy") and p <= t.value("parameters")
+             and (a, p) != (t.value("accuracy"), t.value("parameters")) for a, p in values)]  # fmt: skip
+    assert not {t.number for t in worse} & {t.number for t in results.front()}  # the others decide as ever

@@ -9,6 +9,7 @@ import socket
 import sys
 import threading
 import time
+import types
 
 import pytest
 
@@ -373,15 +374,57 @@ def test_an_unknown_option_is_an_error(tmp_path, monkeypatch):
         Cluster(ClusterConfig(cluster="slurm", jobs=1, options={"colour": "red"}), tmp_path)
 
 
-@pytest.mark.parametrize(("workers", "module"), [("dask://a:1", "distributed"), ("slurm", "dask_jobqueue")])
-def test_a_missing_package_is_named_with_the_command_that_installs_it(tmp_path, monkeypatch, workers, module):
+@pytest.mark.parametrize(
+    ("workers", "module", "source"),
+    [
+        ("dask://a:1", "distributed", r"'weft\[cluster\]'"),
+        ("slurm", "dask_jobqueue", r"'weft\[cluster\]'"),
+        ("kubernetes", "dask_kubernetes", "dask-kubernetes"),
+    ],
+)
+def test_a_missing_package_is_named_with_the_command_that_installs_it(tmp_path, monkeypatch, workers, module, source):
     monkeypatch.setitem(sys.modules, module, None)
     monkeypatch.setattr(cluster.shutil, "which", lambda command: command)
-    config = workers if "://" in workers else ClusterConfig(cluster=workers, jobs=1)
+    further = {"image": "us/weft:1"} if workers == "kubernetes" else {}
+    config = workers if "://" in workers else ClusterConfig(cluster=workers, jobs=1, **further)
     with pytest.raises(
-        ToolNotFoundError, match=rf"needs the package '{module.replace('_', '-')}', .*'weft\[cluster\]'"
+        ToolNotFoundError, match=rf"needs the package '{module.replace('_', '-')}', .*pip install {source}"
     ):
         open_dask(config, EVALUATE, tmp_path)
+
+
+def test_pods_are_asked_for_as_the_operator_of_kubernetes_takes_it(tmp_path, monkeypatch):
+    given = []
+
+    class KubeCluster:
+        """Has the arguments of the class in dask-kubernetes 2026.3 that weft sets."""
+
+        def __init__(self, *, name, image, n_workers, resources, worker_command, namespace=None):
+            given.append((name, image, n_workers, resources, worker_command, namespace))
+            self.scheduler_address = "tcp://10.0.0.1:8786"
+
+        def close(self, timeout):
+            given.append(timeout)
+
+        def scale(self, n):
+            given.append(n)
+
+    monkeypatch.setitem(sys.modules, "dask_kubernetes", types.ModuleType("dask_kubernetes"))
+    operator = types.ModuleType("dask_kubernetes.operator")
+    operator.KubeCluster = KubeCluster
+    monkeypatch.setitem(sys.modules, "dask_kubernetes.operator", operator)
+    config = ClusterConfig(
+        cluster="kubernetes", jobs=3, cores=2, memory="4GB", image="us/weft:1", options={"namespace": "weft"}
+    )
+    made = Cluster(config, tmp_path)
+    assert (made.address, made.least, made.most) == ("tcp://10.0.0.1:8786", 3, 6)
+    made.fit(5, {})
+    made.close()
+    limits = {"cpu": "2", "memory": "4G"}
+    command = ["dask", "worker", "--nworkers", "2", "--nthreads", "1"]
+    assert given == [
+        ("weft", "us/weft:1", 3, {"requests": limits, "limits": limits}, command, "weft"), 3, 10
+    ]  # fmt: skip
 
 
 @pytest.mark.parametrize(

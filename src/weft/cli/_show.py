@@ -13,10 +13,23 @@ if TYPE_CHECKING:
     from weft.run.compare_runs import RunsComparison
 
 
+def notes(summary: dict[str, Any]) -> None:
+    """Print what a summary notes of this run, and not of every one, on stderr."""
+    from rich.console import Console
+
+    from weft.run.summary import SOFTMAX_NOTE
+
+    for note in summary["notes"]:
+        if note != SOFTMAX_NOTE:
+            Console(stderr=True).print(f"note: {note}", soft_wrap=True, markup=False)
+
+
 def designs(summary: dict[str, Any]) -> None:
     """Print the designs of a summary; the heads of the columns say unit and stage."""
     from rich.console import Console
     from rich.table import Table
+
+    notes(summary)
 
     console, found = Console(), summary["designs"]
     if not found:

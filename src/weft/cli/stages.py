@@ -54,6 +54,7 @@ def search(
         print_json(summary)
         return
     _show.trials(*front_rows(opened.path))
+    _show.notes(summary)
     typer.echo(f"run: {opened.path}")
 
 

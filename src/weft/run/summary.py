@@ -57,18 +57,18 @@ def state_of(run: Run) -> dict[str, Any]:
 
 
 def _contents(run: Run) -> dict[str, Any]:
-    path = run.path / DATA
+    path, search = run.path / DATA, _search(run)
     return {
         "schema": SCHEMA,
         "name": run.experiment.name,
         "status": "",
         "seconds": 0.0,
         "data": atomic.read_json(path) if path.exists() else None,
-        "search": _search(run),
+        "search": search,
         "selection": atomic.read_json(run.path / SELECTION) if (run.path / SELECTION).exists() else [],
         "target": run.experiment.target.model_dump(mode="json"),
         "designs": [describe(design) for design in run.designs()],
-        "notes": [SOFTMAX_NOTE],
+        "notes": [*_doubts(search), SOFTMAX_NOTE],
     }
 
 
@@ -95,6 +95,16 @@ def describe(design: Design) -> dict[str, Any]:
         "verification": verification,
         **({"layers": layers} if layers else {}),
     }
+
+
+def _doubts(search: dict[str, Any] | None) -> list[str]:
+    """Return what makes a search worth less than it seems."""
+    return [
+        f"Objective '{name}' is {value:g} in all {search['evaluated']} networks that were evaluated, so it chose "
+        "nothing: leave it out of search.objectives, or widen the space."
+        for name, value in (search or {}).get("constant", {}).items()
+        if search
+    ]
 
 
 def _search(run: Run) -> dict[str, Any] | None:

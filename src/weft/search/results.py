@@ -195,6 +195,11 @@ class SearchResults:
         named = [dict(zip(self.objectives, map(float, signs * corner), strict=True)) for corner in (worst, best)]
         return Hypervolume(value, *named)
 
+    def constant(self) -> dict[str, float]:
+        """Return the objectives that are equal in all trials that were evaluated, two or more, with their value."""
+        found = {name: {trial.value(name) for trial in self.evaluated} for name in self.objectives}
+        return {name: values.pop() for name, values in found.items() if len(self.evaluated) > 1 == len(values)}  # type: ignore[misc]
+
     def summary(self) -> dict[str, Any]:
         """Return the section `search` of `summary.json`."""
         volume = self.hypervolume()
@@ -208,6 +213,7 @@ class SearchResults:
             "hypervolume": volume.value if volume else 0.0,
             "hypervolume_reference": volume.reference if volume else None,
             "hypervolume_ideal": volume.ideal if volume else None,
+            "constant": self.constant(),
         }
 
 

@@ -50,9 +50,10 @@ class Cluster:
             make = getattr(importlib.import_module(module), name)
         except ImportError as error:
             package = module.split(".")[0].replace("_", "-")
+            source = package if config.cluster == "kubernetes" else "'weft[cluster]'"
             raise ToolNotFoundError(
                 f"search.workers.cluster: {config.cluster} needs the package '{package}', which is not installed: "
-                "pip install 'weft[cluster]'"
+                f"pip install {source}"
             ) from error
         self._cluster: Any = None  # of Dask, which has no types here
         try:
