@@ -338,6 +338,16 @@ def test_bit_operations_of_tables_are_not_asked_for(asked):
         loads(text + asked, "f")
 
 
+@pytest.mark.parametrize("choices", ["[sum]", "[mean, sum]"])
+def test_sums_over_particles_that_hls_cannot_have_are_refused_before_the_search(choices):
+    text = "version: 1\nname: x\ndata: {name: jets-constituents}\nfirmware: {hls: {}}\nspace: {blocks: [{type: deepsets"
+    with pytest.raises(
+        ConfigError, match=r"blocks.0: 'deepsets' cannot become HLS: hls4ml sums over no axis, and aggreg"
+    ):
+        loads(f"{text}, aggregation: {choices}}}]}}", "f")
+    loads(f"{text}, aggregation: [mean, max]}}]}}", "f")
+
+
 @pytest.mark.parametrize("name", [name for name, block in BLOCKS.items() if block.no_hls])
 def test_what_hls_cannot_have_is_refused_before_the_search(name):
     given_ = ", ".join(f"{key}: {value}" for key, value in SMALL[name].items()).replace("'", "")

@@ -117,6 +117,10 @@ class Block(Section):
         """Return the shape of a row behind the block, where that before it is known and no choice changes it."""
         return None
 
+    def hls_objection(self) -> str | None:
+        """Return why HLS cannot have the block with one of its choices, or None."""
+        return self.no_hls
+
     def objection(self, shape: Shape) -> str | None:
         """Return why rows of this shape leave nothing to choose, or None."""
         return None

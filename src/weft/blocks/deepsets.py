@@ -10,7 +10,7 @@ from typing import Any, ClassVar, Literal
 from pydantic import Field
 
 from weft.blocks._base import Count, GenesType, HiddenBlock, HiddenGenes, Natural, PerLayer, Shape
-from weft.choice import Choice, one_of
+from weft.choice import Categorical, Choice, one_of
 
 Aggregation = Literal["sum", "mean", "max"]
 
@@ -64,3 +64,7 @@ class DeepsetsBlock(HiddenBlock):
 
     def gives(self, rank: int) -> int:
         return 1
+
+    def hls_objection(self) -> str | None:
+        summed = isinstance(self.aggregation, Categorical) and "sum" in self.aggregation.values
+        return "hls4ml sums over no axis, and aggregation may be sum" if summed else None

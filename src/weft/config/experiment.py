@@ -182,9 +182,18 @@ class Experiment(Section):
             return []
         return [
             (path, f"'{kind}' cannot become HLS: {reason}; leave firmware.hls out, or take another block")
-            for path, kind in self._blocks()
-            if (reason := BLOCKS[kind].no_hls) is not None
+            for path, kind, reason in self._without_hls()
+            if reason is not None
         ]
+
+    def _without_hls(self) -> list[tuple[KeyPath, str, str | None]]:
+        """Return each block of the space and of the baselines with its place, and what HLS has against it."""
+        slots = enumerate(self.space.blocks)
+        space: list[tuple[KeyPath, str, str | None]] = [
+            (("space", "blocks", i), block.type, block.hls_objection()) for i, slot in slots for block in options(slot)
+        ]
+        baselines = self._blocks()[len(space) :]
+        return space + [(path, kind, BLOCKS[kind].no_hls) for path, kind in baselines]
 
     def _product_problems(self) -> Found:
         asked = {*self.search.objectives, *self.search.constraints, *self.select.constraints, *self.select.compared}
