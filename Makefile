@@ -6,7 +6,7 @@ STAMP   = $(VENV)/.weft-installed
 DEV     = $(VENV)/.weft-dev-installed
 DOCS    = $(VENV)/.weft-docs-installed
 
-.PHONY: demo test test-all test-nightly test-backends test-cluster lint benchmarks docs support clean browser
+.PHONY: demo test test-long test-all test-nightly test-backends test-cluster lint benchmarks docs support clean browser
 
 # The environment: everything `weft` needs is on PyPI; no vendor tool, no licence. For the tests of other backends it is
 # the CPU build of PyTorch: 2.13.0 asked for by name, a plain `torch` brings CUDA along.
@@ -35,6 +35,10 @@ test: $(DOCS) browser
 	$(BIN)/ruff check src tests benchmarks docs tools
 	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not slow and not gpu and not vendor and not cluster" --junitxml=$(VENV)/jax.xml
 	KERAS_BACKEND=torch $(BIN)/python -m pytest -n 2 --dist loadfile -m "backends and not slow" --junitxml=$(VENV)/torch.xml tests/compression/test_conformance.py tests/pytorch
+
+# What CI promises and `make test` has no time for: all of the PyTorch zoo down to RTL, the example of a plug-in in a run.
+test-long: $(DOCS)
+	$(BIN)/python -m pytest -n 2 -m "slow and not gpu and not vendor and not cluster" tests/pytorch/test_down.py tests/pytorch/test_from_torch.py tests/plugins
 
 test-all: $(DOCS) browser
 	$(BIN)/ruff check src tests benchmarks docs tools

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import json
 import os
 import shutil
@@ -222,7 +224,10 @@ def test_every_call_was_logged(talk, workspace):
 def test_resources_of_a_run(server, talk):
     assert "version: 1" in server.read("run://jets/config").text
     assert json.loads(server.read("run://jets/summary").text)["designs"]
-    assert server.read("run://jets/pareto.csv").text.count("\n") >= 2
+    for name in ("pareto", "trials"):
+        rows = list(csv.DictReader(io.StringIO(server.read(f"run://jets/{name}.csv").text)))
+        assert rows and {row["lut_stage"] for row in rows} <= {"estimate", "solver"}
+        assert all(row["lut [count]"] and row["lut_source"] and row["accuracy_stage"] == "validation" for row in rows)
     verification = json.loads(server.read("run://jets/verify.json").text)
     assert {one["status"] for one in verification.values()} == {"exact"}
     assert "synthesis" in server.read("run://jets/report.md").text

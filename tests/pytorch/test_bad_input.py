@@ -219,8 +219,24 @@ def test_inputs_of_other_types():
         weft.from_torch(Inside(nn.ReLU()).double(), torch.randn(2, 3))
     with pytest.raises(DataError, match=r"'x' is of torch.int64, and 'forward' \(mul\) computes with it; give float32"):
         weft.from_torch(Does(lambda x: x * 2), torch.ones(2, 3, dtype=torch.int64))
+    for numbers in (torch.ones(2, 3, dtype=torch.int64), torch.ones(2, 3, dtype=torch.bool)):
+        with pytest.raises(
+            DataError, match=r"'x' is of torch.\w+, and 'block.0' \(Linear\) computes with it: .*; give flo"
+        ):
+            weft.from_torch(Inside(nn.ReLU()), numbers)
     with pytest.raises(DataError, match=r"'x' is of torch.complex64; give .*, and complex numbers as two features"):
         weft.from_torch(Does(lambda x: x * 2), torch.ones(2, 3, dtype=torch.complex64))
+
+
+def test_inputs_without_names():
+    class Any(nn.Module):
+        def forward(self, *xs):
+            return torch.cat(xs, 1)
+
+    with pytest.raises(
+        UnsupportedError, match=r"Any.forward takes \(\*xs\), and the inputs in \*xs have no names; write"
+    ):
+        weft.from_torch(Any(), (torch.randn(2, 3), torch.randn(2, 3)))
 
 
 def test_examples_that_fit_no_forward():

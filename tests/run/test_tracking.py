@@ -17,6 +17,7 @@ import pytest
 from tests.tune.helpers import LISTS, experiment, study
 from weft.config import Experiment, load, loads
 from weft.errors import ConfigError, ToolError
+from weft.objectives import OBJECTIVES
 from weft.run import Run
 from weft.run.tracking import Entry, entries, flat, tracked, trial_entry
 
@@ -143,6 +144,9 @@ def test_a_server_holds_every_trial_compression_and_design(told, client, tmp_pat
     assert front
     recipe = found["compress trial-3"]
     history = client.get_metric_history(recipe.info.run_id, "trail.accuracy")
+    tags = recipe.data.tags
+    assert (tags["trail.accuracy.unit"], tags["trail.accuracy.stage"]) == ("fraction", "validation")
+    assert (tags["trail.ebops.unit"], tags["trail.ebops.stage"]) == (OBJECTIVES["ebops"].unit, "training")
     assert [(point.step, point.value) for point in history] == [(0, 0.5), (1, 0.6)]
     assert recipe.data.params["designs"] == "t003-epoch-1"
     design = found["design t003-epoch-1"]

@@ -200,6 +200,7 @@ class DesignAnswer(BaseModel):
     network: str
     verification: str = Field(description="whether model, adder graph and RTL are equal bit for bit")
     meets_budget: bool | None = Field(default=None, description="null: there is no budget, or a number is missing")
+    budget_stages: list[str] = Field(default=[], description="stages of the numbers that meets_budget compares")
     numbers: list[Number]
 
 
@@ -209,7 +210,10 @@ class Comparison(Answer):
     runs: list[str]
     designs: list[DesignAnswer]
     settings_that_differ: dict[str, dict[str, str]] = {}
-    hypervolume: dict[str, float | None] = Field(default={}, description="of each search, in one box; in [0, 1]")
+    hypervolume: dict[str, float | None] = Field(
+        default={},
+        description="of each search, in one box, in [0, 1]; of validation metrics and costs of the search",
+    )
     notes: list[str] = []
     meaning: dict[str, str]
     next_step: str

@@ -22,8 +22,6 @@ RUN_FILES = {
     "config.resolved": ("config.resolved.yaml", "application/yaml"),
     "summary": ("summary.json", "application/json"),
     "environment": ("environment.json", "application/json"),
-    "pareto.csv": ("pareto.csv", "text/csv"),
-    "trials.csv": ("trials.csv", "text/csv"),
     "log": ("log.jsonl", "application/jsonl"),
 }
 """`run://NAME/KEY` to the file of the run directory, and its type."""
@@ -47,6 +45,22 @@ def add(server: MCPServer[Any], desk: Desk) -> None:
         server.resource(f"run://{{run}}/{key}", name=f"run {key}", description=f"{name} of a run.", mime_type=kind)(
             run_file(key)
         )
+
+    def table(run: str, front: bool) -> str:
+        from weft.search.results import read
+        from weft.search.tables import sourced
+
+        return _asked(desk, lambda: desk.sandbox.hide(sourced(read(desk.run(run).path), front)[:_LARGEST_TEXT]))
+
+    @server.resource("run://{run}/pareto.csv", name="run pareto.csv", mime_type="text/csv")
+    def pareto(run: str) -> str:
+        """The front of a run's search; each number with its unit, stage and source."""
+        return table(run, front=True)
+
+    @server.resource("run://{run}/trials.csv", name="run trials.csv", mime_type="text/csv")
+    def trials(run: str) -> str:
+        """All trials of a run's search; each number with its unit, stage and source."""
+        return table(run, front=False)
 
     @server.resource("run://{run}/report.md", name="run report", mime_type="text/markdown")
     def report(run: str) -> str:
@@ -120,7 +134,7 @@ def add(server: MCPServer[Any], desk: Desk) -> None:
 
         return _asked(desk, read)
 
-    _ = report, verification, figures, figure, log, schema, board, page
+    _ = pareto, trials, report, verification, figures, figure, log, schema, board, page
 
 
 def _asked(desk: Desk, read: Callable[[], T]) -> T:

@@ -371,6 +371,7 @@ def _designs(run: Run, every_stage: bool) -> list[DesignAnswer]:
                 network=describe(found["architecture"]),
                 verification="NOT VERIFIED yet" if verdict is None else f"{verdict['status']}: {verdict['sentence']}",
                 meets_budget=_meets(limits, found["cost"]),
+                budget_stages=sorted({found["cost"][name]["stage"] for name in limits if name in found["cost"]}),
                 numbers=numbers,
             )
         )

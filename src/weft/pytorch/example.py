@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import inspect
+import io
+import logging
+import re
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from typing import TYPE_CHECKING, Any
 
 from weft.errors import ConfigError, DataError, ShapeError, UnsupportedError
@@ -27,6 +30,7 @@ def arguments_of(module: nn.Module, example: Any) -> dict[str, torch.Tensor]:
 
     Raises:
         ConfigError: It holds no tensors, or others than `forward` takes.
+        UnsupportedError: `forward` takes any number of inputs, which have no names.
         ShapeError: A tensor has no axis that counts rows.
     """
     import numpy as np
@@ -52,6 +56,12 @@ def arguments_of(module: nn.Module, example: Any) -> dict[str, torch.Tensor]:
         raise ConfigError(
             f"example_input holds {len(given)} tensors, and {type(module).__name__}.forward takes {signature}: {error}"
         ) from error
+    for parameter in signature.parameters.values():
+        if parameter.kind is parameter.VAR_POSITIONAL and parameter.name in bound.arguments:
+            raise UnsupportedError(
+                f"{type(module).__name__}.forward takes {signature}, and the inputs in *{parameter.name} have no "
+                "names; write forward with one argument for each"
+            )
     if any(one.ndim == 0 for one in given):
         raise ShapeError("example_input holds a tensor without axes; its first axis must count rows, as in (n, ...)")
     found: dict[str, torch.Tensor] = {}
@@ -103,6 +113,7 @@ def run(module: nn.Module, arguments: Mapping[str, torch.Tensor], shapes: Mappin
 
     Raises:
         ShapeError: It cannot take rows of this shape; the message names the place in its tree.
+        DataError: It computes with whole numbers or truth values as if they were float32.
     """
     import torch
 
@@ -117,6 +128,12 @@ def run(module: nn.Module, arguments: Mapping[str, torch.Tensor], shapes: Mappin
     except (RuntimeError, ValueError, IndexError, TypeError, AssertionError) as error:
         place = inside[-1] if inside else ""
         part = module.get_submodule(place)
+        whole = [f"'{name}' is of {one.dtype}" for name, one in arguments.items() if not one.is_floating_point()]
+        if whole and re.search(r"\bdtype|Long|Int|Bool", str(error)):
+            raise DataError(
+                f"example_input {', '.join(whole)}, and '{place or type(module).__name__}' ({type(part).__name__}) "
+                f"computes with it: {_first_line(error)}; give float32 (x.float())"
+            ) from error
         given = ", ".join(f"{name} {tuple(shape)}" for name, shape in shapes.items())
         raise ShapeError(
             f"the module cannot take rows like example_input ({given}; the first axis counts rows): "
@@ -134,6 +151,18 @@ def quiet() -> Iterator[None]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         yield
+
+
+@contextmanager
+def silent() -> Iterator[None]:
+    """Leave out what torch.export logs and prints, too: graphs of what it could not do. It raises the reason."""
+    before = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        with quiet(), redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()):
+            yield
+    finally:
+        logging.disable(before)
 
 
 def _first_line(error: BaseException) -> str:

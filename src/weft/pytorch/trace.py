@@ -18,7 +18,7 @@ from torch import nn
 from torch.fx.node import Argument
 
 from weft.errors import UnsupportedError
-from weft.pytorch.example import quiet
+from weft.pytorch.example import quiet, silent
 from weft.pytorch.operations import MODULES
 
 
@@ -99,7 +99,7 @@ def trace(module: nn.Module, rows: Mapping[str, torch.Tensor]) -> Program:
         if "item assignment" in str(error):
             raise _refusal(module, tracer.place, error, error) from error
         try:
-            with quiet():
+            with silent():
                 program = _exported(module, rows)
         except Exception as other:  # noqa: BLE001 - and so does what torch.export makes of it
             raise _refusal(module, tracer.place, error, other) from error

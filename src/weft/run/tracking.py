@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from weft import __version__, atomic
 from weft.errors import BudgetError, ToolError, ToolNotFoundError
-from weft.objectives import OBJECTIVES
+from weft.objectives import METRICS, OBJECTIVES
 from weft.run.directory import CONFIG, ENVIRONMENT, REPORT, RESOLVED, SUMMARY
 
 if TYPE_CHECKING:
@@ -375,7 +375,8 @@ class _Whole:
             quantities["seconds"] = {"value": entry.seconds, "unit": "s"}
         self._log(number, entry.params)
         self._quantities(number, quantities, entry.tags)
-        self._log(number, metrics=[_numbers(row) for row in entry.rows], prefix="trail.")
+        trail = [_numbers(row) for row in entry.rows]
+        self._log(number, metrics=trail, tags=_said_of(trail), prefix="trail.")
         for name, text in entry.texts.items():
             self._client.log_text(number, text, name)
         self._files(number, entry.files)
@@ -429,6 +430,13 @@ def _numbers(row: Mapping[str, Any]) -> dict[str, float]:
         with contextlib.suppress(TypeError, ValueError):
             found[name] = float(text)
     return found
+
+
+def _said_of(trail: Sequence[Mapping[str, float]]) -> dict[str, str]:
+    """Return units and stages of what a training logs: metrics are of validation rows, EBOPs of the last step."""
+    names = dict.fromkeys(name for row in trail for name in row)
+    units = {f"trail.{name}.unit": OBJECTIVES[name].unit if name in OBJECTIVES else "1" for name in names}
+    return units | {f"trail.{name}.stage": "validation" if name in METRICS else "training" for name in names}
 
 
 def _key(name: str) -> str:

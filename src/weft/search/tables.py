@@ -39,6 +39,13 @@ def write_tables(directory: Path, results: SearchResults, units: bool = False) -
             atomic.write_text(directory / CALIBRATION_TABLE, _calibration(results))
 
 
+def sourced(results: SearchResults, front: bool) -> str:
+    """Return `pareto.csv`, or `trials.csv`, with columns `x_stage` and `x_source` for each cost `x`, and its unit."""
+    if front:
+        return _table(results.final or results.trials, results.front(), units=True, sources=True)
+    return _table(results.trials, results.trials, units=True, sources=True)
+
+
 def _calibration(results: SearchResults) -> str:
     found = list(rows(results.rounds))
     text = io.StringIO()
@@ -48,7 +55,7 @@ def _calibration(results: SearchResults) -> str:
     return text.getvalue()
 
 
-def _table(trials: Sequence[TrialRecord], rows: Sequence[TrialRecord], units: bool) -> str:
+def _table(trials: Sequence[TrialRecord], rows: Sequence[TrialRecord], units: bool, sources: bool = False) -> str:
     present = {name for trial in trials for name in (*trial.metrics, *trial.costs)}
     names = [name for name in OBJECTIVES if name in present] + sorted(present - set(OBJECTIVES))
     spread = {name for name in names if any(trial.std(name) is not None for trial in trials)}
@@ -61,6 +68,8 @@ def _table(trials: Sequence[TrialRecord], rows: Sequence[TrialRecord], units: bo
         columns[name] = methodcaller("value", name)
         if name in spread:
             columns[f"{name}_std"] = methodcaller("std", name)
+        if sources:
+            columns |= {f"{name}_{part}": partial(_origin, name, part) for part in ("stage", "source")}
     for name in ("violation", "feasible"):
         columns[name] = partial(_if_it_has_numbers, name)
     columns |= {name: attrgetter(name) for name in ("seconds", "compile_seconds", "error_kind", "reason")}
@@ -76,6 +85,13 @@ def _with_unit(head: str) -> str:
         return f"{head} [s]"
     spec = OBJECTIVES.get(head.removesuffix("_std"))
     return f"{head} [{spec.unit}]" if spec else head
+
+
+def _origin(name: str, part: str, trial: TrialRecord) -> Any:
+    """Return stage or source of a number of the search; metrics are of validation rows."""
+    if name in trial.costs:
+        return trial.costs[name]["quantity"][part]
+    return {"stage": "validation", "source": "network as trained"}[part] if name in trial.metrics else None
 
 
 def _param(name: str, trial: TrialRecord) -> Any:
