@@ -1,7 +1,7 @@
 """The case studies from the command line: minutes, fronts, designs, and the published figures beside them.
 
-Each preset, by default those of short form, goes through `weft run` to designs that are verified bit for bit and synthesised. The table is written into
-`docs/search.md`.
+Each preset, by default those of short form, goes through `weft run` to designs that are verified bit for bit and
+synthesised. The tables are written into `docs/search.md`.
 
     python benchmarks/studies.py [--out runs/studies] [--studies snac-jets-quick,...] [--write]
 
@@ -23,6 +23,7 @@ from _measure import put
 from weft.config import load
 from weft.search.results import read
 from weft.space.architecture import parse
+from weft.space.model import build, export_weights
 
 DOCUMENT = Path(__file__).parents[1] / "docs" / "search.md"
 BEGIN, END = "<!-- table of studies: written by benchmarks/studies.py -->", "<!-- end of the table -->"
@@ -90,6 +91,7 @@ def front_of(study: str, place: Path) -> list[str]:
     name = metric_of(study)
     front = sorted(found.front(), key=lambda trial: -trial.metrics[name]["mean"])
     shown = [front[n] for n in sorted({round(n) for n in np.linspace(0, len(front) - 1, _SHOWN)})]
+    baselines = found.trials[: len(load(study).search.baselines)]  # asked for first
     lines = [
         f"**`{study}`**, the front of the search, {len(shown)} of {len(front)} networks, of {len(found.evaluated)} "
         f"evaluated ones of {len(found.trials)} trials:",
@@ -97,15 +99,21 @@ def front_of(study: str, place: Path) -> list[str]:
         f"| network | {name} % | products | BOPs | EBOPs |",
         "| --- | ---: | ---: | ---: | ---: |",
     ]
-    for trial in shown:
-        with np.load(place / trial.weights[0]) as weights:
-            products = sum(weights[one].size for one in weights.files if one.endswith("kernel"))
+    for trial in (*baselines, *shown):
+        products = sum(variable.size for variable in kernels(trial.genotype))
         value = trial.metrics[name]
-        lines.append(
-            f"| {parse(trial.genotype).describe()}, trial {trial.number} | {100 * value['mean']:.2f} ± {100 * value['std']:.2f} "
-            f"| {products:,} | {trial.value('bops'):,.0f} | {trial.value('ebops'):,.0f} |"
-        )
+        cells = [
+            f"{parse(trial.genotype).describe()}, {'baseline' if trial in baselines else f'trial {trial.number}'}",
+            f"{100 * value['mean']:.2f} ± {100 * value['std']:.2f}",
+            *(f"{one:,.0f}" for one in (products, trial.value("bops"), trial.value("ebops"))),
+        ]
+        lines.append(f"| {' | '.join(cells)} |")
     return [*lines, *FRONTS[study], ""]
+
+
+def kernels(genotype: dict[str, Any]) -> list[np.ndarray]:
+    """Return the kernels of a network of dense layers as it begins: each of their weights is one product."""
+    return [value for name, value in export_weights(build(parse(genotype))).items() if name.endswith("/kernel")]
 
 
 def metric_of(study: str) -> str:
