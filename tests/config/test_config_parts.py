@@ -3,6 +3,7 @@
 import pytest
 
 from weft.config.parts import BOARDS, PARTS, find_part, part_name
+from weft.errors import ConfigError
 
 
 @pytest.mark.parametrize(
@@ -22,6 +23,12 @@ from weft.config.parts import BOARDS, PARTS, find_part, part_name
 def test_a_part_is_found_by_its_name_or_its_board(name, device, family):
     part = find_part(name)
     assert (part.device, part.family) == (device, family)
+
+
+@pytest.mark.parametrize("name", ["xcu500zzz", "xcvu9pfoo", "xcvu13pp-flga2577-2-e", "xck26c", "ice40up5k0"])
+def test_a_device_with_more_behind_it_than_a_package_is_unknown(name):
+    with pytest.raises(ConfigError, match=f"unknown part '{name}'"):
+        find_part(name)
 
 
 @pytest.mark.parametrize("board", BOARDS)

@@ -7,7 +7,8 @@ import time
 
 import pytest
 
-from weft.errors import ToolError
+from weft.errors import ToolError, ToolNotFoundError
+from weft.firmware import _process, vhdl
 from weft.firmware._process import run_logged
 
 
@@ -61,3 +62,38 @@ def _alive(pid: int) -> bool:
             return stat.read().rsplit(")", 1)[1].split()[0] != "Z"
     except (ProcessLookupError, FileNotFoundError):
         return False
+
+
+@pytest.mark.parametrize(
+    ("script", "message"),
+    [
+        ("sleep 60", r"'tool --version' does not answer \(.*timed out.*\); buy a new one"),
+        ("echo broken >&2; exit 3", r"'tool --version' ended with exit code 3: 'broken'; buy a new one"),
+    ],
+)
+def test_a_program_that_does_not_tell_its_version_is_named(tmp_path, monkeypatch, script, message):
+    (tmp_path / "tool").write_text(f"#!/bin/sh\n{script}\n")
+    (tmp_path / "tool").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    monkeypatch.setattr(_process, "VERSION_TIMEOUT_S", 0.3)
+    with pytest.raises(ToolNotFoundError, match=message):
+        _process.version_text("tool", "--version", cure="buy a new one")
+    with pytest.raises(ToolNotFoundError, match=r"'no-such-tool --version' does not answer .*; buy"):
+        _process.version_text("no-such-tool", "--version", cure="buy a new one")
+
+
+@pytest.mark.parametrize(
+    ("answer", "message"),
+    [
+        ("GHDL 0.33 (20150921) [Dunoon edition]", r"ghdl 0.33 is too old: it writes Verilog from 2.0 on; install ghdl"),
+        ("hello", r"'ghdl --version' names no version: 'hello\\n'; install ghdl anew"),
+    ],
+)
+def test_a_ghdl_that_is_too_old_is_named(tmp_path, monkeypatch, answer, message):
+    (tmp_path / "ghdl").write_text(f"#!/bin/sh\necho '{answer}'\n")
+    (tmp_path / "ghdl").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    with pytest.raises(ToolNotFoundError, match=message):
+        vhdl.find()
+    (tmp_path / "ghdl").write_text("#!/bin/sh\necho 'GHDL 4.1.0 (tarball) [Dunoon edition]'\n")
+    assert vhdl.find() == "4.1.0"

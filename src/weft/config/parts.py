@@ -6,6 +6,7 @@ logic regions) a device is cut: a design that has to be fast should fit into one
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 from weft.errors import ConfigError
@@ -114,6 +115,10 @@ def part_name(name: str) -> str:
     return found
 
 
+_PACKAGE = r"(-.*|[a-z]{2,4}\d{2,4}.*)?"
+"""What may stand behind a device: a package with its speed grade, behind a hyphen or not."""
+
+
 def find_part(name: str) -> Part:
     """Return the device of a part name such as `xcvu13p-flga2577-2-e`, or of a board.
 
@@ -121,7 +126,7 @@ def find_part(name: str) -> Part:
         ConfigError: The name starts with no known device, and is no board.
     """
     wanted = BOARDS.get(name.lower(), name).lower()
-    matches = [part for device, part in PARTS.items() if wanted.startswith(device)]
+    matches = [part for device, part in PARTS.items() if re.fullmatch(re.escape(device) + _PACKAGE, wanted)]
     if matches:
         return max(matches, key=lambda part: len(part.device))
     known = [*PARTS, *BOARDS]

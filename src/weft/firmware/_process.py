@@ -11,9 +11,27 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import IO
 
-from weft.errors import ToolError
+from weft.errors import ToolError, ToolNotFoundError
 
+VERSION_TIMEOUT_S = 60.0
 _TAIL_LINES = 20
+
+
+def version_text(command: str, *options: str, cure: str) -> str:
+    """Return what a program prints when it is asked for its version, within a minute.
+
+    Raises:
+        ToolNotFoundError: It does not start, does not answer in that time, or fails.
+    """
+    asked = f"'{' '.join([command, *options])}'"
+    try:
+        done = subprocess.run([command, *options], capture_output=True, text=True, timeout=VERSION_TIMEOUT_S)
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise ToolNotFoundError(f"{asked} does not answer ({error}); {cure}") from error
+    if done.returncode:
+        said = (done.stdout + done.stderr).strip()[:100]
+        raise ToolNotFoundError(f"{asked} ended with exit code {done.returncode}: {said!r}; {cure}")
+    return done.stdout
 
 
 @contextlib.contextmanager

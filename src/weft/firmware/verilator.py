@@ -12,7 +12,6 @@ import hashlib
 import importlib.util
 import os
 import shutil
-import subprocess
 import tempfile
 import weakref
 from importlib.metadata import PackageNotFoundError, version
@@ -24,7 +23,7 @@ from weft._cache import cache_directory
 from weft.adder_graph import TOP
 from weft.errors import ToolError, ToolNotFoundError
 from weft.firmware import rtl
-from weft.firmware._process import run_logged
+from weft.firmware._process import run_logged, version_text
 from weft.firmware.vhdl import verilog_of
 
 LOG = "verilator.log"
@@ -180,8 +179,8 @@ def _root() -> Path:
 
 def _runtime() -> Path:
     """Return where Verilator's own library, compiled, is kept for all designs: it takes longer than a small design."""
-    compiler = subprocess.run([_compiler(), "--version"], capture_output=True, check=True).stdout
-    key = hashlib.sha256(compiler + f"{_root()} {version('verilator')} {_FLAGS}".encode()).hexdigest()[:16]
+    compiler = version_text(_compiler(), "--version", cure="install g++ anew ('apt install g++' on Debian)")
+    key = hashlib.sha256(f"{compiler}{_root()} {version('verilator')} {_FLAGS}".encode()).hexdigest()[:16]
     cache = cache_directory().resolve()
     cache.mkdir(parents=True, exist_ok=True)
     return cache / f"verilated-{key}.o"

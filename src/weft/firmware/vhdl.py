@@ -7,37 +7,39 @@ from __future__ import annotations
 
 import re
 import shutil
-import subprocess
 import tempfile
 from pathlib import Path
 
 from weft.adder_graph import TOP
 from weft.errors import ToolNotFoundError
-from weft.firmware._process import run_logged
+from weft.firmware._process import run_logged, version_text
 from weft.firmware.rtl import Project
 
 LOG = "ghdl.log"
+_OLDEST = 2
 
 
 def find() -> str:
     """Return the version of ghdl, such as `2.0.0`.
 
     Raises:
-        ToolNotFoundError: ghdl is not on PATH, or does not answer.
+        ToolNotFoundError: ghdl is not on PATH, does not answer, or is too old.
     """
     if shutil.which("ghdl") is None:
         raise ToolNotFoundError(
             "VHDL is simulated and synthesised through ghdl, which is not on PATH; install it ('apt install ghdl' on "
             "Debian), or set firmware.rtl.language: verilog"
         )
-    answer = subprocess.run(["ghdl", "--version"], capture_output=True, text=True, timeout=60)
-    found = re.search(r"GHDL (\d+\.\d+\S*)", answer.stdout)
-    if answer.returncode or found is None:
+    cure = "install ghdl anew ('apt install ghdl' on Debian)"
+    answer = version_text("ghdl", "--version", cure=cure)
+    found = re.search(r"GHDL (\d+)\.(\d+\S*)", answer)
+    if found is None:
+        raise ToolNotFoundError(f"'ghdl --version' names no version: {answer[:100]!r}; {cure}")
+    if int(found.group(1)) < _OLDEST:
         raise ToolNotFoundError(
-            f"'ghdl --version' ended with exit code {answer.returncode} and names no version: {answer.stdout[:100]!r}; "
-            "install ghdl anew ('apt install ghdl' on Debian)"
+            f"ghdl {found.group(1)}.{found.group(2)} is too old: it writes Verilog from {_OLDEST}.0 on; {cure}"
         )
-    return found.group(1)
+    return f"{found.group(1)}.{found.group(2)}"
 
 
 def verilog_of(project: Project, place: Path, timeout_s: float = 600.0) -> tuple[Path, ...]:

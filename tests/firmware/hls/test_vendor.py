@@ -28,11 +28,12 @@ def machine(tmp_path, monkeypatch):
         (tools / name).symlink_to(shutil.which(name))
     monkeypatch.setenv("PATH", str(tools))
 
-    def put(name: str, *lines: str, files: dict[str, str] | None = None) -> None:
+    def put(name: str, *lines: str, files: dict[str, str] | None = None, version: str = "2023.2") -> None:
         for i, (path, text) in enumerate((files or {}).items()):
             (tools / f"{name}.{i}").write_text(text)
             lines = (f"mkdir -p {os.path.dirname(path) or '.'}; cat {tools}/{name}.{i} > {path}", *lines)
-        (tools / name).write_text("\n".join(["#!/bin/sh", f'echo "{name}" "$@" >> called', *lines, ""]))
+        asked = f'if [ "$1" = -version ]; then echo "vivado v{version} (64-bit)"; exit 0; fi'
+        (tools / name).write_text("\n".join(["#!/bin/sh", asked, f'echo "{name}" "$@" >> called', *lines, ""]))
         (tools / name).chmod(0o755)
 
     return put
@@ -133,6 +134,23 @@ def test_what_an_earlier_build_left_is_no_result_of_this_one(machine, tmp_path):
     machine("vitis-run", "true")
     with pytest.raises(ToolError, match=r"left no report model_csynth.xml"):
         build(project)
+
+
+def test_tools_that_are_too_old_are_named(machine, tmp_path):
+    machine("vitis-run", files={XML: recorded.csynth_xml("2012.1")})
+    with pytest.raises(ToolNotFoundError, match=r"Vitis HLS 2012.1 is too old: its reports are read from 2018.1 on"):
+        build(project_in(tmp_path / "project"))
+    machine("vivado", version="2014.1")
+    with pytest.raises(ToolNotFoundError, match=r"Vivado 2014.1 is too old: its reports are read from 2019.2 on"):
+        build(project_in(tmp_path / "other"))
+    assert not (tmp_path / "other" / "called").exists()  # before hours of C synthesis
+
+
+def test_a_design_that_vivado_finds_too_large_is_named_with_its_part(machine, tmp_path):
+    machine("vitis-run", files={XML: recorded.csynth_xml()})
+    machine("vivado", "echo 'ERROR: [DRC UTLZ-1] Resource utilization: LUT over-utilized'; exit 1")
+    with pytest.raises(ToolError, match=rf"does not fit on {PART}: Vivado says 'ERROR: .DRC UTLZ-1. .*; compress it"):
+        build(project_in(tmp_path / "project"))
 
 
 def test_rtl_that_differs_from_its_c_is_a_failed_verification(machine, tmp_path):

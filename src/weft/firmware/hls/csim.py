@@ -11,7 +11,6 @@ import hashlib
 import platform
 import re
 import shutil
-import subprocess
 import tempfile
 import weakref
 from collections.abc import Mapping, Sequence
@@ -22,7 +21,7 @@ import numpy as np
 
 from weft.adder_graph import AdderGraph
 from weft.errors import ShapeError, ToolError, ToolNotFoundError, UnsupportedError
-from weft.firmware._process import run_logged
+from weft.firmware._process import run_logged, version_text
 from weft.firmware.hls.project import DESCRIPTION, TOP, HlsProject, Tap
 from weft.firmware.verify import Pair, compared_level
 
@@ -239,7 +238,7 @@ def _cast(values: np.ndarray, name: str) -> np.ndarray:
 
 def _digest(directory: Path, harness: str, compiler: str, *flags: str) -> str:
     """Return a digest of what a program is made of: compiler, flags, harness, and the files of the project."""
-    version = subprocess.run([compiler, "--version"], capture_output=True, text=True, check=True).stdout
+    version = version_text(compiler, "--version", cure="install g++ anew ('apt install g++' on Debian)")
     found = hashlib.sha256("\0".join((platform.machine(), version, *flags, harness)).encode())
     files = [*directory.glob("*.cpp"), *(directory / "firmware").rglob("*")]
     for path in sorted(path for path in files if path.is_file()):

@@ -7,6 +7,7 @@ without its report is an error.
 
 from __future__ import annotations
 
+import re
 import shutil
 import time
 from collections.abc import Mapping
@@ -14,9 +15,10 @@ from pathlib import Path
 
 from weft import atomic
 from weft.errors import ToolError, ToolNotFoundError, UnsupportedError, VerificationError
-from weft.firmware._process import run_logged
+from weft.firmware._process import naming_what_does_not_fit, run_logged
 from weft.firmware.hls import reports
 from weft.firmware.hls.project import TOP, HlsProject
+from weft.firmware.synth import vivado
 from weft.firmware.vivado_reports import timing, utilization
 from weft.types import Quantity
 
@@ -40,6 +42,9 @@ report_utilization -file {routed}
 report_timing_summary -file {timing}
 exit
 """
+OLDEST = (2018, 1)
+"""The oldest HLS tool whose reports are read."""
+
 _STEPS = ("reset", "csim", "synth", "cosim", "validation", "export", "vsynth", "fifo_opt")
 
 
@@ -87,11 +92,14 @@ def build(
 
     Raises:
         UnsupportedError: weft does not run the tools of this backend.
-        ToolNotFoundError: The HLS tool is not on PATH.
-        ToolError: A tool failed, was killed, took too long or too much memory, or left no report, or half of one.
+        ToolNotFoundError: The HLS tool is not on PATH, or it or Vivado is too old.
+        ToolError: A tool failed, was killed, took too long or too much memory, or left no report, or half of one;
+            or the design does not fit.
         VerificationError: The co-simulation says that RTL and C++ differ.
     """
     name, command = find(project.backend)
+    if shutil.which("vivado") is not None:
+        vivado.find()
     start, place = time.monotonic(), project.directory
     solution = place / f"{TOP}_prj" / "solution1"
     shutil.rmtree(place / f"{TOP}_prj", ignore_errors=True)
@@ -105,6 +113,7 @@ def build(
     _run(command, f"synthesise {place} with {name}", place / HLS_LOG, timeout_s, memory_gb)
     found = {"hls_report": reports.csynth_xml(_read(solution / "syn" / "report" / f"{TOP}_csynth.xml", HLS_LOG), name)}
     source = found["hls_report"]["lut"].source.partition(",")[0]
+    _check_age(source)
     if cosim:
         found["cosim"] = reports.cosim_rpt(_read(solution / "sim" / "report" / f"{TOP}_cosim.rpt", HLS_LOG), source)
         latency = found["cosim"]["latency_cycles"]
@@ -122,12 +131,23 @@ def _vivado(project: HlsProject, timeout_s: float, memory_gb: float) -> dict[str
                          routed=ROUTED, timing=TIMING)  # fmt: skip
     atomic.write_text(place / SCRIPT, script)
     command = ("vivado", "-mode", "batch", "-nojournal", "-nolog", "-source", SCRIPT)
-    _run(command, f"route {place} with Vivado", place / VIVADO_LOG, max(timeout_s, 1.0), memory_gb)
+    with naming_what_does_not_fit(vivado.TOO_LARGE, project.part, "Vivado", place / VIVADO_LOG, vivado.SMALLER):
+        _run(command, f"route {place} with Vivado", place / VIVADO_LOG, max(timeout_s, 1.0), memory_gb)
     texts = {name: _read(place / name, VIVADO_LOG) for name in (SYNTHESISED, ROUTED, TIMING)}
     return {
         "synthesis": utilization(texts[SYNTHESISED], "synthesis"),
         "post_route": {**utilization(texts[ROUTED], "post_route"), **timing(texts[TIMING], "post_route")},
     }
+
+
+def _check_age(tool: str) -> None:
+    """Refuse reports of a tool, such as `Vitis HLS 2023.2`, that is older than those that were read."""
+    found = re.search(r"(\d{4})\.(\d+)", tool)
+    if found is not None and (int(found.group(1)), int(found.group(2))) < OLDEST:
+        raise ToolNotFoundError(
+            f"{tool} is too old: its reports are read from {OLDEST[0]}.{OLDEST[1]} on; source settings64.sh of a newer "
+            "one"
+        )
 
 
 def _without_vivado(stage: str) -> Mapping[str, Quantity]:

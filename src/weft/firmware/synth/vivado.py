@@ -25,8 +25,10 @@ from weft.types import Quantity, Stage
 SCRIPT, LOG, UTILIZATION, TIMING = "vivado.tcl", "vivado.log", "utilization.rpt", "timing.rpt"
 OLDEST = (2019, 2)
 
+SMALLER = "compress it further, or choose a larger part"
+
 _FAMILIES = ("xcup", "xcu", "xc7")
-_TOO_LARGE = r"ERROR: \[(?:Place 30-(?:640|380|487)|DRC UTLZ-\d+|Place 30-99)\][^\n]*"
+TOO_LARGE = r"ERROR: \[(?:Place 30-(?:640|380|487)|DRC UTLZ-\d+|Place 30-99)\][^\n]*"
 
 
 def find() -> str:
@@ -127,8 +129,7 @@ def _run(
         (place / name).unlink(missing_ok=True)  # a report that is there is of this run
     atomic.write_text(place / SCRIPT, emit(project, part, clock_period_ns, routed=stage == "post_route"))
     doing = "place and route" if stage == "post_route" else "synthesise"
-    remedy = "compress it further, or choose a larger part"
-    with naming_what_does_not_fit(_TOO_LARGE, part, "Vivado", place / LOG, remedy):
+    with naming_what_does_not_fit(TOO_LARGE, part, "Vivado", place / LOG, SMALLER):
         run_logged(
             ["vivado", "-mode", "batch", "-nojournal", "-nolog", "-notrace", "-source", SCRIPT],
             task=f"{doing} {project.directory} with {tool}",
