@@ -7,7 +7,8 @@ import pytest
 from tests.cost.test_cost_models import Target
 from tests.firmware.models import PART, mlp, randomised
 from tests.testing.test_cost_models import Good
-from weft.config import CostConfig
+from weft.adder_graph import AdderGraph
+from weft.config import CostConfig, FirmwareConfig
 from weft.cost import CostInput, _base, costs_of, side_by_side
 from weft.errors import ConfigError
 
@@ -75,3 +76,25 @@ def test_the_command_shows_them_all_and_as_json(model, tmp_path, monkeypatch):
     assert first["lut"]["stage"] == "solver" and first["bops"]["stage"] == "predicted"
     wrong = run(app, ["estimate", str(path), "--model", "ebop"])
     assert wrong.exit_code == 2
+
+
+@pytest.mark.parametrize("rtl", [{"pipeline": False}, {"stages": 1}, {"stages": 4}, {"solver": {"sharing": "none"}}])
+def test_costs_are_of_the_firmware_that_is_asked_for(model, rtl):
+    names = ("lut", "ff", "latency_cycles")
+    firmware = FirmwareConfig.model_validate({"rtl": rtl})
+    costs_of(model, names, PART, 4.0)  # what is kept of the defaults is not taken for it
+    found = costs_of(model, names, PART, 4.0, firmware=firmware)
+    wanted = AdderGraph.from_model(model, firmware.rtl).cost(4.0)
+    assert {name: one.value for name, one in found.items()} == {name: wanted[name].value for name in names}
+    if "stages" in rtl:
+        assert found["latency_cycles"].value == rtl["stages"]
+
+
+def test_rules_of_hls4ml_are_those_of_the_project_that_is_asked_for(model):
+    def cycles(**hls):
+        firmware = FirmwareConfig.model_validate({"hls": {"backend": "vitis", **hls}})
+        found = costs_of(model, ("ii_cycles", "dsp"), PART, 4.0, among=("hls4ml",), firmware=firmware)
+        return found["ii_cycles"].value
+
+    assert cycles() == costs_of(model, ("ii_cycles",), PART, 4.0, among=("hls4ml",))["ii_cycles"].value
+    assert cycles(strategy="resource", reuse_factor=2) > cycles()

@@ -16,6 +16,7 @@ from weft.types import Estimate
 
 if TYPE_CHECKING:
     from weft.adder_graph import AdderGraph
+    from weft.config.firmware import RtlConfig
 
 
 @dataclass(frozen=True, eq=False)
@@ -25,10 +26,12 @@ class CostInput:
     Attributes:
         model: A finalised Keras model; None if only the graph is at hand.
         graph: Its adder graph, if it is at hand.
+        rtl: How the graph is made and cut into stages, if it is not at hand; None for the defaults.
     """
 
     model: Any = None
     graph: AdderGraph | None = None
+    rtl: RtlConfig | None = None
     _said: list[tuple[str, Target, Estimate]] = field(
         default_factory=list[tuple[str, "Target", Estimate]], init=False, repr=False
     )
@@ -54,7 +57,9 @@ class CostInput:
         """The adder graph: the one given, or that of the model, traced once for all cost models."""
         from weft.adder_graph import AdderGraph
 
-        return self.graph or AdderGraph.from_model(self.model)
+        if self.graph is not None:
+            return self.graph
+        return AdderGraph.from_model(self.model) if self.rtl is None else AdderGraph.from_model(self.model, self.rtl)
 
     @cached_property
     def products(self) -> list[Product]:

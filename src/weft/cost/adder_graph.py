@@ -2,7 +2,7 @@
 
 The numbers are the compiler's own counts; nothing is fitted but their interval, which is that of what synthesis made of
 the designs of our corpus (`weft.cost.learned.Spread`). The solver takes its time, so an estimate is kept under a digest
-of kernels, formats and clock (`weft.cost._cache`).
+of kernels, formats, clock and how the graph is made (`weft.cost._cache`).
 """
 
 from __future__ import annotations
@@ -45,7 +45,8 @@ class AdderGraphCost:
         if design.graph is not None:
             counted = _counted(design, clock)
         else:
-            key = _cache.digest(design.model, SOURCE, _VERSION, clock)
+            written = design.rtl and design.rtl.model_dump_json(exclude={"language", "shift_registers"})
+            key = _cache.digest(design.model, SOURCE, _VERSION, clock, *([written] if written else []))
             counted = _cache.kept(key, lambda: _counted(design, clock))
         found = dict(counted.quantities)
         tables, narrow = (float(found.pop(name).value or 0) for name in (_TABLES, _NARROW))

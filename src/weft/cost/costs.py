@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     import keras
 
     from weft.adder_graph import AdderGraph
+    from weft.config.firmware import FirmwareConfig, HlsConfig
 
 
 @dataclass(frozen=True)
@@ -27,11 +28,13 @@ class FixedTarget:
         part: The FPGA.
         clock_period_ns: The clock asked for, in ns.
         among: Names of cost models that are asked first, by those that stand on others.
+        hls: How hls4ml is to make products; None for its defaults.
     """
 
     part: str
     clock_period_ns: float
     among: tuple[str, ...] = ()
+    hls: HlsConfig | None = None
 
 
 def costs_of(
@@ -42,6 +45,7 @@ def costs_of(
     graph: AdderGraph | None = None,
     among: Sequence[str] = (),
     gaps: bool = False,
+    firmware: FirmwareConfig | None = None,
 ) -> dict[str, Quantity]:
     """Return costs of a finalised model.
 
@@ -53,6 +57,7 @@ def costs_of(
         graph: The model's adder graph, where it has been traced already.
         among: Names of cost models that are asked first: the first of them that gives a quantity decides.
         gaps: Whether what a cost model refuses is a quantity without a value, with the reason.
+        firmware: How the firmware is written, which the costs are to be of; None for the defaults.
 
     Raises:
         ConfigError: No cost model gives one of the names.
@@ -60,7 +65,8 @@ def costs_of(
     """
     names = [name for name in wanted if name not in OBJECTIVES or OBJECTIVES[name].kind == "cost"]
     models = list(dict.fromkeys(providing(name, among) for name in names))
-    target, design = FixedTarget(part, clock_period_ns, tuple(among)), CostInput(model=model, graph=graph)
+    rtl, hls = (None, None) if firmware is None else (firmware.rtl, firmware.hls)
+    target, design = FixedTarget(part, clock_period_ns, tuple(among), hls), CostInput(model, graph, rtl)
     found: dict[str, Quantity] = {}
     for cost_model in models:
         reason = cost_model.supports(design) if gaps else None

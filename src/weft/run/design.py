@@ -80,7 +80,7 @@ def hardware_job(job: dict[str, Any], report: Report) -> None:
 
 def _build(run: Run, design: Design) -> None:
     from weft.adder_graph import AdderGraph
-    from weft.cost import CostInput, costs_of, side_by_side
+    from weft.cost import CostInput, FixedTarget, costs_of, side_by_side
     from weft.firmware import emit
     from weft.objectives import COSTS, is_function
 
@@ -88,14 +88,16 @@ def _build(run: Run, design: Design) -> None:
     graph = AdderGraph.from_model(model, run.experiment.firmware.rtl)
     graph.save(design.graph)
     emit(graph, design.firmware, target.part, target.clock_period_ns)
-    found = side_by_side(CostInput(model, graph), models, target)
+    asked = FixedTarget(target.part, target.clock_period_ns, hls=run.experiment.firmware.hls)
+    found = side_by_side(CostInput(model, graph), models, asked)
     design.write("estimates.json", found.model_dump(mode="json"))
     costs = {name: next(iter(by_model.values())) for name, by_model in found.quantities.items()}
     search = run.experiment.search
     names = dict.fromkeys((*COSTS, *filter(is_function, (*search.objectives, *search.constraints))))
     others = [name for name in names if name not in costs]
     able = [name for name in models if name not in found.refused]
-    costs |= costs_of(model, others, target.part, target.clock_period_ns, graph=graph, among=able, gaps=True)
+    costs |= costs_of(model, others, target.part, target.clock_period_ns, graph=graph, among=able, gaps=True,
+                      firmware=run.experiment.firmware)  # fmt: skip
     design.write("cost.json", {name: costs[name].model_dump(mode="json") for name in names})
 
 
@@ -132,16 +134,12 @@ def hls_level(design: Design) -> tuple[list[Level], dict[str, str]]:
 def _synthesise(run: Run, design: Design) -> None:
     from weft.adder_graph import AdderGraph
     from weft.cost.fractions import shares_of
-    from weft.firmware.synth import synthesise, synthesise_layers, vivado
+    from weft.firmware.synth import synthesise_by, synthesise_layers
 
     config, target = run.experiment.firmware, run.experiment.target
-    limit = 60.0 * config.synth_timeout_minutes
-    if config.synth == "vivado":
-        found = vivado.synthesise(design.firmware, target.part, limit, memory_gib=config.tool_memory_gib)
-    else:
-        found = synthesise(design.firmware, target.part, timeout_s=limit)
+    found = synthesise_by(config, design.firmware, target.part)
     if config.synth_layers:
-        graph = AdderGraph.load(design.graph)
+        graph, limit = AdderGraph.load(design.graph), 60.0 * config.synth_timeout_minutes
         design.write("layers.json", synthesise_layers(graph, target.part, target.clock_period_ns, limit))
     found |= shares_of(found, target.part)
     design.write("synthesis.json", {name: quantity.model_dump(mode="json") for name, quantity in found.items()})

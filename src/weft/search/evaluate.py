@@ -224,7 +224,7 @@ def _synthesise(job: Job, given: _Given, start: float) -> Result:
     from weft.compression.finalize import assign
     from weft.cost.fractions import shares_of
     from weft.firmware import emit
-    from weft.firmware.synth import synthesise
+    from weft.firmware.synth import synthesise_by
     from weft.space.model import build
 
     experiment, dataset, architecture = given.experiment, given.dataset, given.architecture
@@ -235,8 +235,9 @@ def _synthesise(job: Job, given: _Given, start: float) -> Result:
         assign(model, stored)
     final, _ = finalised(model, architecture, np.concatenate([splits[0].x, splits[1].x]))
     target, firmware = experiment.target, Path(job.directory) / "firmware"
-    emit(AdderGraph.from_model(final), firmware, target.part, target.clock_period_ns)
-    found = synthesise(firmware, target.part, timeout_s=60.0 * experiment.firmware.synth_timeout_minutes)
+    graph = AdderGraph.from_model(final, experiment.firmware.rtl)
+    emit(graph, firmware, target.part, target.clock_period_ns)
+    found = synthesise_by(experiment.firmware, firmware, target.part)
     found |= shares_of(found, target.part)
     costs = {name: quantity.model_dump(mode="json") for name, quantity in found.items()}
     return Result(job.number, job.fold, costs=costs, seconds=time.perf_counter() - start)
@@ -261,7 +262,7 @@ def design_costs(
 
     final, note = finalised(model, architecture, x)
     costs = costs_of(final, wanted, experiment.target.part, experiment.target.clock_period_ns,
-                     among=experiment.cost.models)  # fmt: skip
+                     among=experiment.cost.models, firmware=experiment.firmware)  # fmt: skip
     if note is None:
         return costs
     return {name: quantity.model_copy(update={"reason": note}) for name, quantity in costs.items()}

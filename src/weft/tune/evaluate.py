@@ -82,7 +82,8 @@ def _measure(
     rows, target = dataset.validation, experiment.target
     outputs = np.asarray(model.predict(rows.x, batch_size=8192, verbose=0))
     wanted = [*experiment.tune.objectives, *experiment.tune.constraints]
-    costs = costs_of(model, wanted, target.part, target.clock_period_ns, among=experiment.cost.models)
+    costs = costs_of(model, wanted, target.part, target.clock_period_ns, among=experiment.cost.models,
+                     firmware=experiment.firmware)  # fmt: skip
     return (
         metrics_of(outputs, rows.y, dataset.task),
         {name: quantity.model_dump(mode="json") for name, quantity in costs.items()},
