@@ -196,7 +196,7 @@ class FitCompression(StagesConfig):
 
     @model_validator(mode="after")
     def _the_search_decides(self) -> FitCompression:
-        alien = {
+        alien: dict[str, Any] = {
             "prune": None,
             "keep_float": [],
             "rounds": 1,
