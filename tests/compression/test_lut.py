@@ -112,7 +112,7 @@ def test_the_callback_counts_too():
     callback = StagesCallback(recipe, rows=x)
     model.fit(x, y, batch_size=32, epochs=callback.epochs, verbose=0, callbacks=[callback])
     price = callback._stages.price
-    assert price._beta.ebops != Price(model, price._config, x)._beta.ebops
+    assert price._beta.ebops != Price(model, price.config, x)._beta.ebops
     assert lut.lut_of(model, x) == AdderGraph.from_model(finalize(model, x)).cost(5.0)["lut"].value
 
 

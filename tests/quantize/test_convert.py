@@ -356,7 +356,7 @@ def test_all_that_cannot_be_replaced_is_named_at_once_with_place_and_remedy():
         "'norm' (UnitNormalization): it has no quantised counterpart in HGQ2; normalise the data",
         "'three' (Average): it averages 3 tensors, and dividing by 3 is no shift; use Add",
         "'logs' (Dense): the activation of layer 'logs' (log_softmax) depends on several values at once",
-        "list in keep the layers that are to stay in float",
+        "list in keep_float the layers that are to stay in float, which firmware cannot have",
     ):
         assert part in text
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from typing import Any, cast, get_args
+from typing import Any, Literal, cast, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 
@@ -108,7 +108,8 @@ def _nearest_key(key: str, location: KeyPath, model: type[BaseModel]) -> str:
         return did_you_mean(key, keys)
     for found in variants:
         if key in _keys(found):
-            tag, (value,) = next((name, get_args(k)) for name, k in _keys(found).items() if len(get_args(k)) == 1)
+            literals = ((name, get_args(k)) for name, k in _keys(found).items() if get_origin(k) is Literal)
+            tag, (value,) = next(pair for pair in literals if len(pair[1]) == 1)
             return f"; it belongs to {tag}: {value}"
     for section, field in model.model_fields.items():
         if any(key in _keys(found) for found in _models_in(field.annotation)):
