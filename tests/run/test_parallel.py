@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import signal
+from multiprocessing import util
 
 import pytest
 
@@ -22,6 +24,27 @@ def test_results_come_back_by_name_from_processes_of_one_thread(tmp_path):
     assert done == sorted(done)
     assert done[-1] == 1000
     assert any("step 2" in p[2] for p in seen)
+
+
+def test_ctrl_c_in_the_middle_of_a_start_waits_for_its_end_and_the_child_has_nothing_to_cry_about(
+    tmp_path, monkeypatch, capfd
+):
+    spawn, started = util.spawnv_passfds, []
+
+    def interrupted(path, arguments, descriptors):
+        pid = spawn(path, arguments, descriptors)
+        if any("spawn_main" in str(one) for one in arguments):
+            started.append(pid)
+            os.kill(os.getpid(), signal.SIGINT)
+        return pid
+
+    monkeypatch.setattr(util, "spawnv_passfds", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        run_jobs(WORK, {"a": {"x": 1}, "b": {"x": 2}}, 1, tmp_path)
+    assert len(started) == 1
+    with pytest.raises(ProcessLookupError):
+        os.kill(started[0], 0)
+    assert "Traceback" not in capfd.readouterr().err
 
 
 def test_no_jobs_are_no_work(tmp_path):

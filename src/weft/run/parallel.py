@@ -20,6 +20,7 @@ from typing import Any, cast
 
 from weft import errors
 from weft.errors import RunError, WeftError
+from weft.search._interrupt import Interrupts
 from weft.types import Progress, no_progress
 
 Report = Callable[[int, int, str], None]
@@ -65,11 +66,12 @@ def run_jobs(
                 name, job = waiting.pop(0)
                 mine, theirs = context.Pipe(duplex=False)
                 arguments = (theirs, function, job, str(log_directory / f"{name}.log"))
-                with _environment(ONE_THREAD):
+                with Interrupts() as interrupts, _environment(ONE_THREAD):  # one that starts is not left halfway
                     process = context.Process(target=_child, args=arguments, name=name, daemon=True)
                     process.start()
                 theirs.close()
                 running[mine] = (name, process)
+                interrupts.check()
             for connection in cast("list[Connection]", wait(list(running))):  # wait returns what it was given
                 name, process = running[connection]
                 try:
