@@ -40,9 +40,12 @@ test: $(DOCS) browser
 test-long: $(DOCS)
 	$(BIN)/python -m pytest -n 2 -m "slow and not gpu and not vendor and not cluster" tests/pytorch/test_down.py tests/pytorch/test_from_torch.py tests/plugins
 
+# Everything, the other backends and rule4ml in its own environment (3.5 GB) too; hours.
 test-all: $(DOCS) browser
+	$(BIN)/weft surrogate install-rule4ml
 	$(BIN)/ruff check src tests benchmarks docs tools
-	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not gpu and not vendor and not cluster"
+	WEFT_RULE4ML_PYTHON=$$($(BIN)/python -c "from weft.cost.rule4ml import interpreter; print(interpreter())") \
+	  $(BIN)/python -m pytest -n 2 --dist loadfile -m "not gpu and not vendor and not cluster"
 	KERAS_BACKEND=torch $(BIN)/python -m pytest -n 2 --dist loadfile -m "backends and not gpu and not vendor"
 	$(BIN)/python -m pip install --quiet tensorflow-cpu
 	KERAS_BACKEND=tensorflow $(BIN)/python -m pytest -n 2 --dist loadfile -m "backends and not gpu and not vendor"
@@ -87,6 +90,7 @@ benchmarks: $(DEV)
 	$(BIN)/python benchmarks/engine.py
 	$(BIN)/python benchmarks/search.py
 	$(BIN)/python benchmarks/compression.py
+	$(BIN)/python benchmarks/hardware.py
 
 clean:
 	rm -rf $(VENV) .envs runs build dist docs/_build .pytest_cache .hypothesis .ruff_cache

@@ -1,20 +1,21 @@
 """How long the hardware's numbers take: estimators, verification, synthesis, and how each grows with the design.
 
-The design is a 16-64-32-32-5 network: sampled at 4 bits with 80 % zeros, some 3 000 EBOPs as an HGQ network of that
-size has, or a finalised one of your own. Each estimator is timed in one process, after everything is imported and one
-estimate was made; the caches on disk are those of a temporary directory. `cold` is the solver on a design that was
-never seen, `cached` an estimate that another process left on disk (the model's configuration is written once before),
-and `cached, in memory` the same again.
+One run gives two tables. The first times each estimator on a 16-64-32-32-5 network: sampled at 4 bits with 80 % zeros,
+some 3 000 EBOPs as an HGQ network of that size has, or a finalised one of your own. Everything is imported and one
+estimate was made before; the caches on disk are those of a temporary directory. `cold` is the solver on a design that
+was never seen, `cached` an estimate that another process left on disk (the model's configuration is written once
+before), and `cached, in memory` the same again. rule4ml 0.2.0 is asked in both ways, where it is installed (`weft
+surrogate install-rule4ml`): as weft does it, a process a network, and as SNAC-Pack does it, in one that lives on.
 
-    python benchmarks/hardware.py [--rounds 9] [--design MODEL.keras] [--rule4ml PYTHON]
-    python benchmarks/hardware.py --growth [WIDTH ...] [--repetitions 3] [--limit 300] [--write]
-
-`--rule4ml` names an interpreter that has rule4ml 0.2.0; a network is asked as weft does it, a process a network.
-
-`--growth` takes 16-w-w/2-w/2-5 networks of several widths w (some 500 to 50 000 LUT), and times, each in a process of
+The second takes 16-w-w/2-w/2-5 networks of several widths w (some 500 to 50 000 LUT), and times, each in a process of
 its own with a limit, and each repetition from empty caches: `estimate`, the solver on a design that was never seen;
 `verify`, 10 000 rows through Keras, adder graph and RTL with the build of the simulation; `yosys`, synthesis for
-UltraScale+. What ran out of the limit says so. `--write` puts the table into docs/firmware.md, with a plot beside it.
+UltraScale+. What ran out of the limit says so.
+
+    python benchmarks/hardware.py [--rounds 9] [--design MODEL.keras] [--widths WIDTH ...] [--repetitions 3]
+                                  [--limit 300] [--write]
+
+`--write` puts both tables into docs/firmware.md, with a plot beside the second.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ import json
 import os
 import resource
 import statistics
+import subprocess
 import sys
 import tempfile
 import time
@@ -34,25 +36,28 @@ from typing import Any
 from _measure import emit, machine, put, spread
 
 from weft.cost import CostInput, FixedTarget, Rule4ml, _cache, find
-from weft.errors import ToolError
+from weft.cost.rule4ml import interpreter
+from weft.errors import ToolError, ToolNotFoundError
 
 TARGET = FixedTarget("xcu250-figd2104-2L-e", 5.0)
 WIDTHS = (27, 40, 60, 92, 132, 200, 288, 360)
 SAMPLES = 10_000
 DOCUMENT = Path(__file__).parents[1] / "docs" / "firmware.md"
 PLOT = DOCUMENT.parent / "img" / "growth.svg"
-BEGIN, END = "<!-- written by benchmarks/hardware.py --growth -->", "<!-- end of the growth -->"
+BEGIN, END = "<!-- written by benchmarks/hardware.py -->", "<!-- end of the times -->"
+
+GOALS = {"ebops": "2 ms", "adder_graph, cold": "1 s", "adder_graph, cached": "5 ms"}
+"""What an estimate may take at most."""
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--design", type=Path, help="a finalised .keras file")
-    parser.add_argument("--rule4ml", help="interpreter with rule4ml 0.2.0")
-    parser.add_argument("--growth", type=int, nargs="*", metavar="WIDTH", help="time designs of several sizes")
-    parser.add_argument("--repetitions", type=int, default=3, help="of each time of --growth")
-    parser.add_argument("--limit", type=float, default=300.0, help="seconds that each tool of --growth may take")
-    parser.add_argument("--write", action="store_true", help="write table and plot of --growth into docs/")
+    parser.add_argument("--widths", type=int, nargs="*", default=WIDTHS, help="of the networks that grow")
+    parser.add_argument("--repetitions", type=int, default=3, help="of each time of a network that grows")
+    parser.add_argument("--limit", type=float, default=300.0, help="seconds that each tool may take on one of them")
+    parser.add_argument("--write", action="store_true", help="write tables and plot into docs/")
     parser.add_argument("--step", nargs=3, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.step is not None:
@@ -61,18 +66,21 @@ def main() -> None:
         return
     about = {"benchmark": "hardware", **machine()}
     emit(**about)
-    if options.growth is not None:
-        rows = _growth(options.growth or WIDTHS, options.repetitions, options.limit)
-        if options.write:
-            _write(rows, about, options.limit)
-        return
+    try:
+        rule4ml = str(interpreter())
+    except ToolNotFoundError as error:
+        print(f"rule4ml is not timed: {error}", file=sys.stderr)
+        rule4ml = None
     with tempfile.TemporaryDirectory() as directory:
         os.environ["WEFT_CACHE"] = directory
-        model = _design(options.design)
-        _estimators(model, options.rounds)
-        if options.rule4ml:
-            os.environ["WEFT_RULE4ML_PYTHON"] = options.rule4ml
-            _rule4ml(model, min(options.rounds, 3))
+        estimators = _estimators(_design(options.design), options.rounds)
+        if rule4ml:
+            os.environ["WEFT_RULE4ML_PYTHON"] = rule4ml
+            estimators |= _rule4ml(rule4ml, min(options.rounds, 5))
+    rows = _growth(options.widths, options.repetitions, options.limit)
+    if options.write:
+        put(DOCUMENT, BEGIN, END, "\n".join([*_estimated(estimators), "", *_grown(rows, about, options.limit)]))
+        _plot(rows, options.limit)
 
 
 def _design(path: Path | None) -> Any:
@@ -88,7 +96,8 @@ def _design(path: Path | None) -> Any:
     return sampled_model(network, bits=4, sparsity=0.8, seed=1)
 
 
-def _estimators(model: Any, rounds: int) -> None:
+def _estimators(model: Any, rounds: int) -> dict[str, dict[str, Any]]:
+    """Time weft's own estimators; return what `_seconds` does, by label."""
     costs = {name: find(name).estimate([CostInput(model)], TARGET)[0] for name in ("ebops", "bops", "adder_graph")}
     emit(design="16-64-32-32-5", ebops=costs["ebops"]["ebops"].value, lut=costs["adder_graph"]["lut"].value)
 
@@ -100,6 +109,7 @@ def _estimators(model: Any, rounds: int) -> None:
             path.unlink()
         _cache._memory.clear()
 
+    found = {}
     for label, name, before in (
         ("ebops", "ebops", None),
         ("bops", "bops", None),
@@ -107,18 +117,49 @@ def _estimators(model: Any, rounds: int) -> None:
         ("adder_graph, cached", "adder_graph", _cache._memory.clear),
         ("adder_graph, cached, in memory", "adder_graph", None),
     ):
-        n = rounds if before is cold else 20 * rounds
-        emit(estimator=label, **_seconds(ask(name), n, before))
+        found[label] = _seconds(ask(name), rounds if before is cold else 20 * rounds, before)
+        emit(estimator=label, **found[label])
+    return found
 
 
-def _rule4ml(model: Any, rounds: int) -> None:
+def _rule4ml(python: str, rounds: int) -> dict[str, dict[str, Any]]:
+    """Time rule4ml on the network of the estimators, as weft asks it and as SNAC-Pack does."""
     one = Rule4ml()
     layers = [(64, "relu"), (32, "relu"), (32, "relu"), (5, "linear")]
     bits = iter(range(4, 4 + rounds))
-    emit(
-        estimator="rule4ml, a process a network",
-        **_seconds(lambda: one.ask(16, layers, next(bits), "alveo-u250"), rounds),
+    ours = _seconds(lambda: one.ask(16, layers, next(bits), "alveo-u250"), rounds)
+    done = subprocess.run(
+        [python, "-P", str(Path(__file__).with_name("_rule4ml.py")), "16-64-32-32-5", str(rounds)],
+        env={name: value for name, value in os.environ.items() if name not in ("PYTHONPATH", "KERAS_BACKEND")},
+        capture_output=True,
+        text=True,
+        check=True,
     )
+    theirs = json.loads(done.stdout)
+    found = {
+        "rule4ml as weft asks it, a process a network": ours,
+        f"rule4ml as SNAC-Pack asks it, {theirs['rows']} rows of which one is used": {
+            "seconds": spread(theirs["wall"]),
+            "cpu_seconds": spread(theirs["cpu"]),
+        },
+    }
+    for label, times in found.items():
+        emit(estimator=label, **times)
+    return found
+
+
+def _estimated(found: dict[str, dict[str, Any]]) -> list[str]:
+    """Return the table of the estimators."""
+
+    def cell(seconds: float) -> str:
+        return f"{seconds:.2f} s" if seconds >= 0.1 else f"{1e3 * seconds:.2f} ms"
+
+    rows = [
+        [label, cell(times["seconds"]["median"]), cell(times["cpu_seconds"]["median"]), GOALS.get(label, "")]
+        for label, times in found.items()
+    ]
+    head = ["estimate of a 16-64-32-32-5 network", "wall", "processor", "goal"]
+    return [f"| {' | '.join(line)} |" for line in (head, ["---", *["---:"] * 3], *rows)]
 
 
 def _growth(widths: Any, repetitions: int, limit_s: float) -> list[dict[str, Any]]:
@@ -172,13 +213,15 @@ _START_S = 60.0
 def _timed(call: Callable[[], Any]) -> tuple[Any, dict[str, float]]:
     """Return what a call gives, and its wall and processor seconds, those of its children too."""
 
-    def spent() -> float:
-        each = (resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
-        return sum(one.ru_utime + one.ru_stime for one in each)
-
-    start, before = time.perf_counter(), spent()
+    start, before = time.perf_counter(), _spent()
     result = call()
-    return result, {"seconds": time.perf_counter() - start, "cpu_seconds": spent() - before}
+    return result, {"seconds": time.perf_counter() - start, "cpu_seconds": _spent() - before}
+
+
+def _spent() -> float:
+    """Return the processor seconds so far, those of children that ended too."""
+    each = (resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+    return sum(one.ru_utime + one.ru_stime for one in each)
 
 
 def _estimate(width: int, directory: Path) -> dict[str, Any]:
@@ -228,8 +271,8 @@ def _of_width(width: int) -> Any:
     return sampled_model(network, bits=4, sparsity=0.8, seed=1)
 
 
-def _write(rows: list[dict[str, Any]], about: dict[str, Any], limit_s: float) -> None:
-    """Put the table into the documentation and draw the plot."""
+def _grown(rows: list[dict[str, Any]], about: dict[str, Any], limit_s: float) -> list[str]:
+    """Return the table of the networks that grow."""
 
     def cell(row: dict[str, Any], name: str) -> str:
         value = row.get(name, "not run")
@@ -242,7 +285,7 @@ def _write(rows: list[dict[str, Any]], about: dict[str, Any], limit_s: float) ->
         lines.append([*sizes, *(cell(row, name) for name in _STEPS), row.get("status", "-")])
     machine_line = f"{about['processor']}, {about['cores']} core(s), load {about['load']:.1f} at the start"
     n = max(row.get("repetitions", 0) for row in rows)
-    text = [
+    return [
         f"Wall seconds, in brackets processor seconds; medians of {n}; {SAMPLES:,} rows verified; limit {limit_s:g} s "
         f"a tool. {machine_line}.",
         "",
@@ -250,8 +293,6 @@ def _write(rows: list[dict[str, Any]], about: dict[str, Any], limit_s: float) ->
         "",
         f"![Seconds by size of the design](img/{PLOT.name})",
     ]
-    put(DOCUMENT, BEGIN, END, "\n".join(text))
-    _plot(rows, limit_s)
 
 
 def _plot(rows: list[dict[str, Any]], limit_s: float) -> None:
@@ -278,15 +319,12 @@ def _plot(rows: list[dict[str, Any]], limit_s: float) -> None:
 
 def _seconds(call: Callable[[], Any], n: int, before: Callable[[], Any] | None = None) -> dict[str, Any]:
     """Return wall and processor seconds of a call, medians with quartiles."""
-    wall, processor = [], []
+    found = []
     for _ in range(n):
         if before is not None:
             before()
-        start, start_cpu = time.perf_counter(), time.process_time()
-        call()
-        wall.append(time.perf_counter() - start)
-        processor.append(time.process_time() - start_cpu)
-    return {"seconds": spread(wall), "cpu_seconds": spread(processor)}
+        found.append(_timed(call)[1])
+    return {key: spread([one[key] for one in found]) for key in ("seconds", "cpu_seconds")}
 
 
 if __name__ == "__main__":
