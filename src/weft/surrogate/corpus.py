@@ -43,20 +43,23 @@ BATCH = 20
 WIDTHS = (4, 6, 8, 12, 16, 24, 32, 48)
 """Of drawn layers: few, since every shape is compiled once."""
 
-TRAININGS: tuple[tuple[str, tuple[int, ...], str], ...] = (
-    ("jets-hlf", (32,), "relu"),
-    ("jets-hlf", (32, 32, 16), "relu"),
-    ("jets-hlf", (8,), "relu"),
-    ("jets-hlf", (64, 32, 32), "relu"),
-    ("jets-hlf", (16, 16), "relu"),
-    ("jets-constituents", (32, 16), "relu"),
-    ("jets-hlf", (24, 24, 24, 24), "relu"),
-    ("jets-hlf", (64, 16), "leaky_relu"),
-    ("jets-constituents", (16,), "relu"),
-    ("jets-hlf", (16, 16, 16, 16, 16), "relu"),
-    ("jets-hlf", (16, 16), "tanh"),
+TRAININGS: tuple[tuple[str, tuple[int, ...], str, float], ...] = (
+    ("jets-hlf", (32,), "relu", 3e-3),
+    ("jets-hlf", (32, 32, 16), "relu", 3e-3),
+    ("jets-hlf", (8,), "relu", 3e-3),
+    ("jets-hlf", (64, 32, 32), "relu", 3e-3),
+    ("jets-hlf", (16, 16), "relu", 3e-3),
+    ("jets-constituents", (32, 16), "relu", 3e-3),
+    ("jets-hlf", (24, 24, 24, 24), "relu", 3e-3),
+    ("jets-hlf", (64, 16), "leaky_relu", 3e-3),
+    ("jets-constituents", (16,), "relu", 3e-3),
+    ("jets-hlf", (16, 16, 16, 16, 16), "relu", 3e-3),
+    ("jets-hlf", (16, 16), "tanh", 3e-3),
+    ("jets-hlf", (16, 8), "relu", 1e-1),
+    ("jets-constituents", (8, 8), "relu", 1e-1),
 )
-"""Data, hidden layers and activation of each training."""
+"""Data, hidden layers and activation of each training, and the price of a bit that it ends with; the dear ones are for
+designs of some hundred LUT."""
 
 
 class Record(BaseModel):
@@ -229,13 +232,13 @@ def _trained(number: int, each: int) -> Iterator[tuple[str, Any]]:
     from weft.data import load
     from weft.space.architecture import parse
 
-    name, units, activation = TRAININGS[number]
+    name, units, activation, dearest = TRAININGS[number]
     experiment = load_config(
         "jets-mlp",
         [
             f"data.name={name}",
             "compress={recipe: hgq, epochs: 80, finetune_epochs: 0, batch_size: 512}",
-            "compress.beta={from: 3.0e-7, to: 3.0e-3}",
+            f"compress.beta={{from: 3.0e-7, to: {dearest:g}}}",
         ],
     )
     config = experiment.compress
