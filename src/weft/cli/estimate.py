@@ -54,7 +54,7 @@ def estimate(
     experiment = Run(run_directory).experiment if run_directory else None
     target = experiment.target if experiment else TargetConfig()
     part = part or target.part
-    find_part(part)
+    device = find_part(part)
     asked = FixedTarget(part, clock_period_ns or target.clock_period_ns)
     names = tuple(dict.fromkeys(models or (experiment.cost if experiment else CostConfig()).models))
     architecture, drawn = _without_weights(model, bits, sparsity), ""
@@ -78,6 +78,9 @@ def estimate(
             for by, quantity in quantities.items()
         ]
         _show.trials(rows, ["quantity", "model", "value", "low", "high", "unit", "stage", "source"])
+        deciding = {name: next(iter(quantities.values())) for name, quantities in one.quantities.items()}
+        for name, strain in device.strain({name: quantity.value for name, quantity in deciding.items()}).items():
+            typer.echo(f"! {strain} ({device.device}, {deciding[name].stage})")
         for name, reason in one.refused.items():
             typer.echo(f"{name}: {reason}")
         for name, notes in one.notes.items():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import shutil
 import sys
@@ -151,6 +152,19 @@ def test_a_design_that_vivado_finds_too_large_is_named_with_its_part(machine, tm
     machine("vivado", "echo 'ERROR: [DRC UTLZ-1] Resource utilization: LUT over-utilized'; exit 1")
     with pytest.raises(ToolError, match=rf"does not fit on {PART}: Vivado says 'ERROR: .DRC UTLZ-1. .*; compress it"):
         build(project_in(tmp_path / "project"))
+
+
+def test_what_every_stage_counts_beyond_the_part_is_said(machine, tmp_path):
+    machine("vitis-run", files={XML: recorded.csynth_xml()})
+    machine("vivado", files=ROUTED | {"weft_synth.rpt": recorded.utilization_rpt(lut=432_001)})
+    project = project_in(tmp_path / "project")
+    found = build(project)
+    assert found["hls_report"]["lut"].reason is None
+    assert found["synthesis"]["lut"].reason == "spans super logic regions: 432,001 LUT of 432,000 in one"
+    other = build(dataclasses.replace(project, part="xc7a35ticsg324-1L"))
+    assert other["synthesis"]["lut"].reason == "does not fit: 432,001 LUT of 20,800"
+    unknown = build(dataclasses.replace(project, part="a part of its own"))
+    assert unknown["synthesis"]["lut"].reason is None
 
 
 def test_rtl_that_differs_from_its_c_is_a_failed_verification(machine, tmp_path):

@@ -14,11 +14,13 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from weft import atomic
-from weft.errors import ToolError, ToolNotFoundError, UnsupportedError, VerificationError
+from weft.config import find_part
+from weft.errors import ConfigError, ToolError, ToolNotFoundError, UnsupportedError, VerificationError
 from weft.firmware._process import naming_what_does_not_fit, run_logged
 from weft.firmware.hls import reports
 from weft.firmware.hls.project import TOP, HlsProject
 from weft.firmware.synth import vivado
+from weft.firmware.synth.strain import strained
 from weft.firmware.vivado_reports import timing, utilization
 from weft.types import Quantity
 
@@ -119,7 +121,12 @@ def build(
         latency = found["cosim"]["latency_cycles"]
         if latency.value is None and "status" in (latency.reason or ""):
             raise VerificationError(f"{place}: {latency.reason}; see {HLS_LOG}")
-    return found | _vivado(project, timeout_s - (time.monotonic() - start), memory_gb)
+    found |= _vivado(project, timeout_s - (time.monotonic() - start), memory_gb)
+    try:
+        device = find_part(project.part)
+    except ConfigError:  # a name of the HLS compiler's, with capacities that weft does not know
+        return found
+    return {stage: strained(quantities, device) for stage, quantities in found.items()}
 
 
 def _vivado(project: HlsProject, timeout_s: float, memory_gb: float) -> dict[str, dict[str, Quantity]]:
