@@ -48,7 +48,7 @@ class HlsConfig(Section):
     )
     cosim: bool = Field(
         default=False,
-        description="Whether the vendor's tool also simulates the RTL that it makes, on 100 rows (C/RTL co-simulation).",
+        description="Whether the vendor's tool also simulates the RTL it makes, on 100 rows (C/RTL co-simulation).",
     )
     timeout_minutes: float = Field(default=120.0, gt=0, description="Longest run of the vendor's tool, in minutes.")
     memory_gb: float = Field(default=32.0, gt=0, description="Memory that the vendor's tool may take, in GB.")

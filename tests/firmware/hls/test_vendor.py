@@ -213,10 +213,9 @@ def test_what_the_test_bench_of_hls4ml_prints_is_what_is_compared(model, tmp_pat
     x = np.random.default_rng(0).normal(size=(20, *model.input_shape[1:])).astype(np.float32)
     expected = AdderGraph.from_model(model).predict(x)
     write_bench(project, x, expected)
-    compile_it = (
-        "g++ -std=c++17 -DRTL_SIM -I. -Ifirmware/ap_types model_test.cpp firmware/model.cpp -o bench && ./bench"
-    )
-    subprocess.run(["sh", "-c", compile_it], cwd=project.directory, check=True, capture_output=True, timeout=300)
+    flags = ("-std=c++17", "-DRTL_SIM", '-DWEIGHTS_DIR="firmware/weights"', "-I.", "-Ifirmware/ap_types")
+    for command in (("g++", *flags, "model_test.cpp", "firmware/model.cpp", "-o", "bench"), ("./bench",)):
+        subprocess.run(command, cwd=project.directory, check=True, capture_output=True, timeout=300)
     check_outputs(project, expected)
     with pytest.raises(VerificationError, match="differs from its C"):
         check_outputs(project, expected + 2.0**-8 * (np.arange(expected.size) == 7).reshape(expected.shape))

@@ -67,6 +67,6 @@ def check_outputs(project: HlsProject, expected: np.ndarray) -> None:
         row, output = np.argwhere(wrong)[0].tolist()
         raise VerificationError(
             f"the RTL of {project.directory} differs from its C++ in {int(wrong.sum())} of {wrong.size} outputs: "
-            f"in row {row}, output {output} is {found[row, output]:g} and not {expected[row, output]:g}; report it to the "
-            "maker of the tool, or take another firmware.hls.strategy"
+            f"in row {row}, output {output} is {found[row, output]:g} and not {expected[row, output]:g}; report it to "
+            "the maker of the tool, or take another firmware.hls.strategy"
         )
