@@ -9,7 +9,7 @@ from weft.blocks.mlp import MlpGenes
 from weft.cost import FixedTarget, sampled_costs, sampled_model, sampled_side_by_side
 from weft.errors import ConfigError
 from weft.quantize.kernels import kernels
-from weft.space.architecture import Architecture, of_widths
+from weft.space.architecture import Architecture, of_widths, parse
 
 
 @pytest.fixture(scope="module")
@@ -69,3 +69,13 @@ def test_what_is_no_list_of_widths_is_refused(text):
 def test_impossible_samples_are_refused(architecture, wrong):
     with pytest.raises(ConfigError, match=r"(1 to 24 bits and a sparsity from 0 to 1|at least one network)"):
         sampled_costs(architecture, ("ebops",), "xcvu13p", 5.0, **wrong)
+
+
+@pytest.mark.parametrize("shape", [(4,), (0,), (-3,)])
+def test_an_architecture_that_cannot_be_built_is_named(shape):
+    block = {"type": "conv1d", "filters": [4], "kernel": [3], "stride": [1], "pool": [1]}
+    wrong = parse({"input_shape": shape, "n_outputs": 2, "blocks": [block]})
+    with pytest.raises(
+        ConfigError, match=r"the architecture '.*' cannot be built: .*; see that each block can read what"
+    ):
+        sampled_model(wrong, 4)

@@ -15,7 +15,7 @@ import numpy as np
 
 from weft.cost._base import CostInput, Target
 from weft.cost.costs import SideBySide, costs_of, side_by_side
-from weft.errors import ConfigError
+from weft.errors import ConfigError, WeftError
 from weft.types import Quantity
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ def sampled_model(architecture: Architecture, bits: int, sparsity: float = 0.0, 
         seed: Where the draws start; the same seed gives the same network.
 
     Raises:
-        ConfigError: bits or sparsity are no such numbers.
+        ConfigError: bits or sparsity are no such numbers, or the blocks do not fit each other.
     """
     from weft.config.numbers import FixedNumbers
     from weft.quantize.calibrate import calibrate
@@ -55,7 +55,17 @@ def sampled_model(architecture: Architecture, bits: int, sparsity: float = 0.0, 
             f"{sparsity:g}"
         )
     rng = np.random.default_rng(seed)
-    model = build(architecture.whole().with_numbers(FixedNumbers(total_bits=bits, io_bits=max(bits, 2))))
+    numbers = FixedNumbers(total_bits=bits, io_bits=max(bits, 2))
+    try:
+        model = build(architecture.whole().with_numbers(numbers))
+    except (ValueError, TypeError) as error:
+        if isinstance(error, WeftError):
+            raise
+        said = (str(error).splitlines() or [""])[0]
+        raise ConfigError(
+            f"the architecture '{architecture.describe()}' cannot be built: {said}; see that each block can read what "
+            "the one before it gives"
+        ) from error
     for kernel in kernels(model):
         shape: tuple[int, ...] = tuple(kernel.variable.shape)
         fan_in = max(1, int(np.prod(shape[:-1])))
