@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 
 import pytest
 
@@ -149,6 +150,48 @@ def test_estimate_refuses_what_is_no_model(tmp_path):
     assert done.returncode == 2
     assert "cannot be read as a Keras model: " in done.stderr
     assert "nothing to estimate in" in weft("estimate", tmp_path).stderr
+
+
+def test_estimate_predicts_the_cost_of_widths_and_of_an_architecture_alike(tmp_path):
+    from weft.space.architecture import of_widths
+
+    (tmp_path / "architecture.json").write_text(of_widths("4-8-3").model_dump_json())
+    options = ("--bits", "4", "--sparsity", "0.5", "--clock", "4", "--json")
+    by_widths, by_file = (
+        json.loads(weft("estimate", of, *options).stdout)[str(of)] for of in ("4-8-3", tmp_path / "architecture.json")
+    )
+    assert by_widths == by_file
+    assert {"lut", "ff", "latency_ns", "ebops", "bops"} <= by_widths.keys()
+    assert {quantity["stage"] for quantity in by_widths.values()} == {"predicted"}
+    assert "on kernels sampled at 4 bits with 50% zeros" in by_widths["lut"]["source"]
+    assert by_widths["latency_ns"]["value"] == 4.0 * by_widths["latency_cycles"]["value"]
+    assert "on kernels sampled at 4 bits with 0% zeros" in weft("estimate", "4-3", "--bits", "4").stdout
+
+
+def test_estimate_says_what_does_not_fit_on_the_part():
+    done = weft("estimate", "16-64-5", "--bits", "8", "--part", "ice40up5k")
+    assert re.search(r"! does not fit: [\d,]+ LUT of 5,280 \(ice40up5k, predicted\)", done.stdout), done.stdout
+    assert "! does not" not in weft("estimate", "4-3", "--bits", "4").stdout
+
+
+def test_estimate_says_what_a_network_without_weights_lacks(tmp_path):
+    (tmp_path / "x.keras").write_text("")
+    (tmp_path / "broken.json").write_text("{")
+    (tmp_path / "list.json").write_text("[1]")
+    (tmp_path / "other.json").write_text('{"input_shape": [4], "n_outputs": 3}')
+    for asked, said in (
+        (("4-8-3",), "4-8-3 has no weights yet: say by --bits how wide they are to be"),
+        (("4-0-3", "--bits", "6"), "'4-0-3' are no widths of a network"),
+        (("4", "--bits", "6"), "'4' are no widths of a network"),
+        (("4-x", "--bits", "6"), "nothing to estimate in 4-x"),
+        ((tmp_path / "broken.json", "--bits", "6"), "broken.json as JSON: "),
+        ((tmp_path / "other.json", "--bits", "6"), "other.json holds no architecture: blocks"),
+        ((tmp_path / "list.json", "--bits", "6"), "list.json holds no architecture: must be a mapping; got [1]"),
+        ((tmp_path / "x.keras", "--bits", "6"), "--bits and --sparsity are for networks without weights"),
+        ((tmp_path / "x.keras", "--sparsity", "0.5"), "--bits and --sparsity are for networks without weights"),
+    ):
+        done = weft("estimate", *asked)
+        assert done.returncode == 2 and said in done.stderr, done.stderr
 
 
 def test_report_is_written_anew(finished):  # noqa: F811

@@ -87,3 +87,56 @@ def test_another_language_is_refused():
 
     with pytest.raises(ConfigError, match="--language takes verilog or vhdl; got 'ada'"):
         _rtl("ada", pipeline=True)
+
+
+@pytest.fixture(scope="module")
+def networks(model):
+    """Files of the frozen network, of another one, and of a float one that decides differently at times."""
+    import torch
+
+    import weft as library
+    from weft.quantize.files import read_model
+
+    x, frozen = torch.from_numpy(samples(10, 3)), library.to_torch(read_model(model))
+    other = library.to_torch(read_model(model))
+    next(buffer for name, buffer in other.named_buffers() if name.endswith("bias")).add_(0.5)
+    torch.manual_seed(0)
+    float_one = torch.nn.Sequential(torch.nn.Linear(3, 4), torch.nn.ReLU(), torch.nn.Linear(4, 2))
+    for name, network in {"frozen": frozen, "other": other, "float": float_one}.items():
+        torch.export.save(torch.export.export(network, (x,)), model.parent / f"{name}.pt2")
+    return model.parent
+
+
+def test_the_torch_network_of_a_model_is_the_first_level(model, networks, tmp_path):
+    options = ("--samples", "300", "--exhaustive-bits", "0", "--out", tmp_path / "result.json")
+    done = weft("verify", model, "--torch", networks / "frozen.pt2", *options)
+    assert done.returncode == 0, done.stderr
+    assert "torch = keras = adder_graph = rtl on" in done.stdout and "bit for bit" in done.stdout
+    found = json.loads((tmp_path / "result.json").read_text())
+    assert found["levels"] == ["torch", "keras", "adder_graph", "rtl"] and found["agreement"] is None
+    assert found["pairs"][0]["values"] == 2 * found["samples"] > 600  # extreme inputs, too
+
+    done = weft("verify", model, "--torch", networks / "other.pt2", *options)
+    assert done.returncode == 4
+    assert (
+        "torch and keras differ in" in done.stderr and "make its file again of what weft.to_torch makes" in done.stderr
+    )
+
+
+def test_a_float_network_agrees_and_is_not_called_equal(model, networks, tmp_path):
+    options = ("--samples", "300", "--exhaustive-bits", "0", "--out", tmp_path / "result.json")
+    done = weft("verify", model, "--torch", networks / "float.pt2", *options)
+    assert done.returncode == 0, done.stderr
+    found = json.loads((tmp_path / "result.json").read_text())
+    assert found["levels"] == ["keras", "adder_graph", "rtl"] and found["status"] == "exact"
+    agreement = found["agreement"]
+    assert agreement["values"] == 600 and agreement["mismatches"] > 0 and 0 < agreement["argmax_agreement"] < 1
+    same = round(300 * agreement["argmax_agreement"])
+    assert f"; torch and keras choose the same class for {same} of 300 real inputs, and differ by" in found["sentence"]
+    assert "torch ~ keras" in done.stdout and "torch = keras" not in done.stdout
+
+
+def test_a_run_has_no_torch_network(tmp_path):
+    (tmp_path / "config.resolved.yaml").touch()
+    done = weft("verify", tmp_path, "--torch", "x.pt2")
+    assert done.returncode == 2 and "--torch is for designs and models, and" in done.stderr

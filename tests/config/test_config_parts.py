@@ -41,3 +41,24 @@ def test_the_regions_of_a_part_hold_all_of_it(device):
     part = PARTS[device]
     assert part.slr * part.per_slr["lut"] == part.lut
     assert min(part.lut, part.ff) > 0
+
+
+@pytest.mark.parametrize(
+    ("used", "said"),
+    [
+        ({"lut": 432_000, "ff": 864_000, "dsp": 3_072, "bram_18k": 1_344, "uram": 320}, {}),
+        ({"lut": 1_728_001}, {"lut": "does not fit: 1,728,001 LUT of 1,728,000"}),
+        ({"lut": 500_000}, {"lut": "spans super logic regions: 500,000 LUT of 432,000 in one"}),
+        ({"bram_18k": 6_000, "uram": 321}, {"bram_18k": "does not fit: 6,000 BRAM of 18 kbit of 5,376",
+                                            "uram": "spans super logic regions: 321 URAM of 320 in one"}),
+        ({"lut": None, "carry": 1e9, "fmax_mhz": 5e9}, {}),
+    ],
+)  # fmt: skip
+def test_a_part_says_what_is_too_large_for_it_or_for_one_of_its_regions(used, said):
+    assert find_part("xcvu13p").strain(used) == said
+
+
+def test_a_part_in_one_piece_has_no_regions_to_span():
+    part = find_part("xczu9eg")
+    assert part.strain({"lut": part.lut, "uram": 0}) == {}
+    assert part.strain({"uram": 1}) == {"uram": "does not fit: 1 URAM of 0"}

@@ -14,11 +14,13 @@ from weft.adder_graph import AdderGraph
 from weft.config import find_part
 from weft.cost import CostInput, FixedTarget, FunctionCost, HlsTarget, costs_of, find, providing
 from weft.cost.fabric import slices
+from weft.cost.fractions import shares_of
 from weft.cost.horowitz import ADD_PJ, MULTIPLY_PJ
 from weft.errors import ConfigError, UnsupportedError
 from weft.firmware import emit
 from weft.firmware.synth import synthesise
 from weft.testing.cost_models import CHECKS
+from weft.types import Quantity
 
 TARGET = FixedTarget(PART, 4.0)
 
@@ -120,6 +122,19 @@ def test_a_part_without_dsp_has_a_share_of_none_unless_some_are_used(model):
     used = asked("fractions", product_of_two(6), FixedTarget("ice40hx8k", 20.0))
     assert used["dsp_fraction"].value is None and used["avg_resource"].value is None
     assert "ice40hx8k has no dsp, and 3 are used" in used["avg_resource"].reason
+
+
+def test_a_share_above_one_or_above_a_super_logic_region_says_so():
+    def counts(lut):
+        return {name: Quantity(value=lut if name == "lut" else 0, unit="count", stage="solver", source="a model",
+                               reason="a guess") for name in ("lut", "ff", "dsp", "bram_18k")}  # fmt: skip
+
+    for lut, said in (
+        (1e6, "spans super logic regions: 1,000,000 LUT of 432,000 in one; a guess"),
+        (2e6, "does not fit: 2,000,000 LUT of 1,728,000; a guess"),
+        (9.0, "a guess"),
+    ):
+        assert shares_of(counts(lut), "xcvu13p")["lut_fraction"].reason == said
 
 
 def test_each_count_is_asked_for_once(model, monkeypatch):

@@ -167,7 +167,7 @@ def project(graph, tmp_path):
 
 @pytest.fixture
 def stand_in(tmp_path, monkeypatch):
-    """Return a function that puts a `vivado` on PATH: it answers -version, and else runs a script."""
+    """Return a function that puts a `vivado` on PATH: it answers -version, and else runs a script (COPY: reports)."""
     place = tmp_path / "bin"
     place.mkdir()
     (place / "utilization").write_text(utilization("2023.2", ULTRASCALE, prohibited=True))
@@ -177,7 +177,8 @@ def stand_in(tmp_path, monkeypatch):
     def put(script="", version='echo "vivado v2023.2 (64-bit)"'):
         reports = f'cp "{place}/utilization" utilization.rpt; cp "{place}/timing" timing.rpt'
         path = place / "vivado"
-        path.write_text(f'#!/bin/sh\nif [ "$1" = -version ]; then {version}; exit 0; fi\n{script or reports}\n')
+        script = script.replace("COPY", reports) or reports
+        path.write_text(f'#!/bin/sh\nif [ "$1" = -version ]; then {version}; exit 0; fi\n{script}\n')
         path.chmod(path.stat().st_mode | stat.S_IEXEC)
 
     return put
@@ -194,6 +195,13 @@ def test_vivado_is_run_out_of_context_and_read(project, stand_in):
     assert found["fmax_mhz"].stage == "post_route" and found["latency_ns"].value > 0
     script = (project.directory / "vivado" / "vivado.tcl").read_text()
     assert script.index("place_design") < script.index("route_design") < script.index("report_utilization")
+
+
+def test_what_vivado_counts_beyond_the_part_is_said_before_it_is_placed(project, stand_in):
+    stand_in("""COPY; sed -i 's/ 5804 / 20801 /' utilization.rpt""")
+    found = vivado.synthesise(project.directory, "xc7a35ticsg324-1L")
+    assert found["lut"].reason == "does not fit: 20,801 LUT of 20,800"
+    assert found["ff"].reason is None
 
 
 def test_vhdl_and_designs_without_a_clock_are_written_as_such(graph, tmp_path):

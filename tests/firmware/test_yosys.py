@@ -13,9 +13,11 @@ from tests.firmware.models import PART
 from weft.adder_graph import AdderGraph
 from weft.config import find_part
 from weft.cost import CostInput, FixedTarget, find
+from weft.cost.fractions import shares_of
 from weft.errors import RunError, ToolError, ToolNotFoundError
 from weft.firmware import Project, emit
 from weft.firmware.synth import synthesise, yosys
+from weft.firmware.synth.strain import strained
 
 REPORT = (Path(__file__).parent / "reports" / "yosys-0.70.json").read_text()
 
@@ -73,10 +75,18 @@ def test_the_script_names_every_source_once(small, family, flow):
 
 
 def test_what_a_part_does_not_have_is_said():
-    found = yosys.within(yosys.parse(report_of(LUT6=20_801, FDRE=41_600)), find_part("xc7a35t"))
+    found = strained(yosys.parse(report_of(LUT6=20_801, FDRE=41_600)), find_part("xc7a35t"))
     assert found["lut"].value == 20_801 and found["lut"].reason.startswith(
-        "does not fit: xc7a35t has 20,800; 0 of them"
+        "does not fit: 20,801 LUT of 20,800; 0 of them"
     )
+    assert found["ff"].reason is None
+    share = shares_of(found, "xc7a35t")["lut_fraction"]
+    assert share.value > 1 and share.reason == found["lut"].reason  # said once
+
+
+def test_what_is_more_than_a_super_logic_region_of_a_part_is_said():
+    found = strained(yosys.parse(report_of(LUT6=432_001)), find_part("xcvu13p"))
+    assert found["lut"].reason.startswith("spans super logic regions: 432,001 LUT of 432,000 in one; 0 of them")
     assert found["ff"].reason is None
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -25,6 +26,21 @@ def content(full):
 def cells(table, label, unit=None):
     (index,) = [i for i, c in enumerate(table.columns) if c.label == label and unit in (None, c.unit)]
     return [row[index] for row in table.rows]
+
+
+def shares(content):
+    table = tables.resource_table(content)
+    index = [c.label for c in table.columns].index("LUT") + 3  # estimate, synthesis, ratio, share
+    return table.rows[0][index]
+
+
+def test_a_share_beyond_the_part_is_marked_and_said(content):
+    one = content.designs[0]
+    lut = {"value": 2e6, "unit": "count", "stage": "synthesis", "source": "yosys"}
+    large = replace(content, designs=(replace(one, synthesis={**one.synthesis, "lut": lut}),))
+    share = shares(large)
+    assert share.tone == "bad" and "does not fit: 2,000,000 LUT of 1,728,000 in xcvu13p" in share.title
+    assert shares(content).tone == ""
 
 
 def test_each_layer_shows_its_own_luts_and_ebops(full, content):

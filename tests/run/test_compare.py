@@ -16,6 +16,7 @@ from weft.errors import ToolNotFoundError
 from weft.report.tables import comparison_table
 from weft.run import Run
 from weft.run.compare import compare, complete
+from weft.run.summary import summarize
 from weft.types import Quantity
 
 
@@ -137,3 +138,15 @@ def test_what_is_missing_is_measured(tmp_path):
     assert {level["level"]: level["values"]["t000-best"]["status"] for level in found["levels"]} == {
         "adder_graph": "exact", "rtl": "exact", "hls_csim": "exact",
     }  # fmt: skip
+
+
+def test_the_summary_notes_a_design_that_is_too_large_for_the_part_or_one_region_of_it(run):
+    assert not [note for note in summarize(run, "finished", 1.0)["notes"] if note.startswith("Design")]
+    run.design("a").write("synthesis.json", {"lut": quantity(2e6, "synthesis", "yosys 0.70")})
+    run.design("b").write("cost.json", {"lut": quantity(500_000, "solver", "alkaid")})
+    notes = [note for note in summarize(run, "finished", 1.0)["notes"] if note.startswith("Design")]
+    assert notes == [
+        "Design 'a' does not fit: 2,000,000 LUT of 1,728,000 (xcvu13p, synthesis).",
+        "Design 'b' spans super logic regions: 500,000 LUT of 432,000 in one (xcvu13p, solver).",
+    ]
+    assert "does not fit: 2,000,000 LUT of 1,728,000" in weft("status", run.path).stderr

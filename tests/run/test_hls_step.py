@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import os
+
+import numpy as np
 import pytest
 
+from tests.firmware.hls import recorded
 from tests.firmware.models import mlp, randomised
 from tests.run.conftest import EXPERIMENT, write_experiment
 from weft.adder_graph import AdderGraph
@@ -94,3 +98,28 @@ def test_a_step_that_drops_the_result_of_a_later_one_has_it_made_again(run, monk
         {"run": str(made.path), "design": design.id, "steps": ["hls", "verify"], "firmware": section}, no_progress
     )
     assert done == ["t000-best"]
+
+
+def test_the_rtl_of_the_vendors_tool_is_co_simulated_on_the_rows_of_the_design(run, tmp_path, monkeypatch):
+    tools = tmp_path / "bin"
+    tools.mkdir()
+    (tools / "csynth").write_text(recorded.csynth_xml())
+    (tools / "cosim").write_text(recorded.COSIM_RPT)
+    (tools / "vitis-run").write_text(f"""#!/bin/sh
+        mkdir -p model_prj/solution1/syn/report model_prj/solution1/sim/report
+        cp {tools}/csynth model_prj/solution1/syn/report/model_csynth.xml
+        cp {tools}/cosim model_prj/solution1/sim/report/model_cosim.rpt
+        cp tb_data/tb_output_predictions.dat tb_data/rtl_cosim_results.log
+    """)
+    (tools / "vitis-run").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tools}:{os.environ['PATH']}")
+    design = job(run("{build: vendor, cosim: true}"))
+    found = design.read("hls.json")["quantities"]["cosim"]
+    assert {name: (one["value"], one["stage"]) for name, one in found.items()} == {
+        "latency_cycles": (9, "hls_report"), "ii_cycles": (2, "hls_report"),
+    }  # fmt: skip
+    assert found["ii_cycles"]["source"] == "Vitis HLS 2023.2, C/RTL co-simulation of Verilog"
+    rows = np.loadtxt(design.hls / "tb_data" / "tb_input_features.dat", dtype=np.float32)
+    expected = np.loadtxt(design.hls / "tb_data" / "tb_output_predictions.dat")
+    assert rows.shape == (100, 6)
+    np.testing.assert_array_equal(AdderGraph.load(design.graph).predict(rows), expected)

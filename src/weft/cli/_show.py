@@ -98,9 +98,9 @@ def verification(found: Any) -> None:
     heads = ("levels", "outputs\ncompared", "mismatches", "largest\ndifference", "same class\n%", "first in layer")
     for head in heads:
         table.add_column(head, justify="left" if head in (heads[0], heads[-1]) else "right", no_wrap=head == heads[0])
-    for pair in found.pairs:
+    for pair in (*([found.agreement] if found.agreement else []), *found.pairs):
         table.add_row(
-            " – ".join(pair.levels),
+            (" ~ " if pair is found.agreement else " – ").join(pair.levels),
             f"{pair.values:,}",
             f"{pair.mismatches:,}",
             f"{pair.max_difference:g}",

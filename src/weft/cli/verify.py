@@ -39,6 +39,14 @@ def verify(
         bool | None,
         typer.Option(help="Whether HLS C simulation is a level; by default it is where a design has an HLS project."),
     ] = None,
+    torch: Annotated[
+        Path | None,
+        typer.Option(
+            "--torch",
+            help="The PyTorch network that the model was made from: a file of torch.export.save or torch.jit.save, "
+            "which is a program and is run.",
+        ),
+    ] = None,
     exhaustive_bits: Annotated[
         int, typer.Option("--exhaustive-bits", help="Check every input if the port has no more bits than this.")
     ] = 20,
@@ -48,16 +56,19 @@ def verify(
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Prove levels equal bit for bit: Keras, adder graph, RTL simulation, HLS C simulation.
+    """Prove levels equal bit for bit: PyTorch, Keras, adder graph, RTL simulation, HLS C simulation.
 
     A run's designs are checked on its own data. A design directory or a model is checked on --data; without it on
     random inputs that fill the input port. Extreme inputs are always added, and inputs are sought that overflow a
-    layer. A design's firmware is checked as it lies there; that of a model is written for the check. Levels that were
+    layer. A PyTorch network of weft.to_torch has to be equal; how far a float one agrees is said and does not decide.
+    A design's firmware is checked as it lies there; that of a model is written for the check. Levels that were
     not run are named with the reason.
     """
     from weft.run.directory import RESOLVED
 
     if (design / RESOLVED).exists():
+        if torch is not None:
+            raise ConfigError(f"--torch is for designs and models, and {design} is a run; name one of its designs")
         if hls is not None:
             raise ConfigError(
                 f"--hls and --no-hls are for designs and models: {design} is a run, which goes by its firmware.hls; "
@@ -67,7 +78,7 @@ def verify(
         return
     path = _model(design)
     rtl = _rtl(language, pipeline)
-    found = _verify(path, design.is_dir(), data, samples, part, clock_period_ns, rtl, exhaustive_bits, hls)
+    found = _verify(path, design.is_dir(), data, samples, part, clock_period_ns, rtl, exhaustive_bits, hls, torch)
     result = {**found.model_dump(mode="json"), "sentence": found.sentence}
     atomic.write_json(out or (design / RESULT if design.is_dir() else path.with_name(f"{path.stem}.{RESULT}")), result)
     if as_json:
@@ -107,16 +118,19 @@ def _verify(
     rtl: Any,
     bits: int,
     hls: bool | None,
+    torch: Path | None,
 ) -> Any:
     import numpy as np
 
     from weft.adder_graph import AdderGraph
     from weft.config import find_part
     from weft.firmware import Project, emit, random_inputs, simulator_of, verify
+    from weft.pytorch.level import TorchLevel
     from weft.run.design import load_model
     from weft.run.directory import Design
 
     find_part(part)
+    origin = None if torch is None else TorchLevel(torch)
     design, model = Design(path.parent), load_model(path)
     built = is_design and design.graph.exists() and design.firmware.exists()
     graph = AdderGraph.load(design.graph) if built else AdderGraph.from_model(model, rtl)
@@ -128,7 +142,8 @@ def _verify(
         further, without = _hls_level(design if is_design else None, hls, model, project, Path(scratch) / "hls")
         skipped |= without
         source = _source(path)
-        return verify(model, graph, simulator, x, exhaustive_bits=bits, source=source, further=further, skipped=skipped)
+        return verify(model, graph, simulator, x, exhaustive_bits=bits, source=source, origin=origin, further=further,
+                      skipped=skipped)  # fmt: skip
 
 
 def _hls_level(

@@ -46,6 +46,10 @@ class HlsConfig(Section):
     build: Literal["none", "vendor"] = Field(
         default="none", description="Whether the vendor's tool, which must be on PATH, synthesises the project."
     )
+    cosim: bool = Field(
+        default=False,
+        description="Whether the vendor's tool also simulates the RTL it makes, on 100 rows (C/RTL co-simulation).",
+    )
     timeout_minutes: float = Field(default=120.0, gt=0, description="Longest run of the vendor's tool, in minutes.")
     memory_gb: float = Field(default=32.0, gt=0, description="Memory that the vendor's tool may take, in GB.")
 
@@ -72,5 +76,7 @@ class HlsConfig(Section):
         if self.build == "vendor" and self.backend not in VENDOR_TOOLS:
             found.append((("build",), f"weft runs the tools of {' and '.join(VENDOR_TOOLS)} only; set none, and build "
                           f"the {self.backend} project with its own tool"))  # fmt: skip
+        if self.cosim and self.build != "vendor":
+            found.append((("cosim",), "the vendor's tool simulates the RTL that it makes; set build: vendor, or false"))
         refuse(found)
         return self

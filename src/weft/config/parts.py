@@ -7,6 +7,7 @@ logic regions) a device is cut: a design that has to be fast should fit into one
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from weft.errors import ConfigError
@@ -42,8 +43,28 @@ class Part:
         """What one super logic region holds, by resource."""
         return {name: getattr(self, name) // self.slr for name in RESOURCES}
 
+    def strain(self, used: Mapping[str, float | None]) -> dict[str, str]:
+        """Say by resource where a design is too large for the device, or for one super logic region of it.
 
-RESOURCES = ("lut", "ff", "dsp", "bram_18k", "uram")
+        Args:
+            used: What the design takes, by resource; other names and unknown values are passed over.
+
+        Example:
+            >>> find_part("xcvu13p").strain({"lut": 2e6, "dsp": 12})
+            {'lut': 'does not fit: 2,000,000 LUT of 1,728,000'}
+        """
+        said: dict[str, str] = {}
+        for name, word in RESOURCES.items():
+            n, there, in_one = used.get(name) or 0.0, getattr(self, name), self.per_slr[name]
+            if n > there:
+                said[name] = f"does not fit: {n:,.0f} {word} of {there:,}"
+            elif n > in_one:
+                said[name] = f"spans super logic regions: {n:,.0f} {word} of {in_one:,} in one"
+        return said
+
+
+RESOURCES = {"lut": "LUT", "ff": "FF", "dsp": "DSP", "bram_18k": "BRAM of 18 kbit", "uram": "URAM"}
+"""What is counted, and its name for people."""
 
 _ALL = (
     Part("xcvu13p", "xcup", 1_728_000, 3_456_000, 12_288, 5_376, 1_280, slr=4),

@@ -16,7 +16,7 @@ from weft.cost.learned import LearnedCost
 from weft.cost.parameters import Parameters
 from weft.cost.products import significant_bits
 from weft.cost.rule4ml import Rule4ml
-from weft.cost.sampled import sampled_costs, sampled_model
+from weft.cost.sampled import how_drawn, sampled_costs, sampled_model, sampled_side_by_side
 
 __all__ = [
     "AdderGraphCost",
@@ -43,12 +43,14 @@ __all__ = [
     "ebops_hgq",
     "effective_bops",
     "find",
+    "how_drawn",
     "legal_reuse_factors",
     "names",
     "providing",
     "register",
     "sampled_costs",
     "sampled_model",
+    "sampled_side_by_side",
     "side_by_side",
     "significant_bits",
 ]

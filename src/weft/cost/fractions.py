@@ -58,7 +58,13 @@ def _share(count: Quantity, resource: str, part: Part) -> Quantity:
         )
         return Quantity(value=None, unit="fraction", stage=count.stage, source=source, reason=reason)
     low, value, high = (None if end is None else end / max(capacity, 1) for end in (count.low, count.value, count.high))
-    return count.model_copy(update={"low": low, "value": value, "high": high, "unit": "fraction", "source": source})
+    strain, reason = part.strain({resource: count.value}).get(resource, ""), count.reason or ""
+    if strain not in reason:  # synthesis said it already
+        reason = "; ".join(filter(None, (strain, reason)))
+    return count.model_copy(
+        update={"low": low, "value": value, "high": high, "unit": "fraction", "source": source,
+                "reason": reason or None}
+    )  # fmt: skip
 
 
 def _mean(shares: Iterable[Quantity], part: Part) -> Quantity:

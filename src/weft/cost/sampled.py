@@ -8,13 +8,14 @@ the numbers are of stage `predicted`, and say how they were drawn.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from weft.cost.costs import costs_of
-from weft.errors import ConfigError
+from weft.cost._base import CostInput, Target
+from weft.cost.costs import SideBySide, costs_of, side_by_side
+from weft.errors import ConfigError, WeftError
 from weft.types import Quantity
 
 if TYPE_CHECKING:
@@ -25,18 +26,21 @@ if TYPE_CHECKING:
 _ROWS = 256
 """So many random inputs find the ranges."""
 
+MOST_BITS = 24
+"""The widest kernels that are sampled: float32 holds no more."""
+
 
 def sampled_model(architecture: Architecture, bits: int, sparsity: float = 0.0, seed: int = 0) -> keras.Model:
     """Return a network of random weights, finalised as one that is trained.
 
     Args:
         architecture: The network; its numbers are replaced by fixed ones.
-        bits: Width of weights and activations, in bits, >= 1.
+        bits: Width of weights and activations, in bits, from 1 to 24.
         sparsity: Share of weights that are zero, in [0, 1].
         seed: Where the draws start; the same seed gives the same network.
 
     Raises:
-        ConfigError: bits or sparsity are no such numbers.
+        ConfigError: bits or sparsity are no such numbers, or the blocks do not fit each other.
     """
     from weft.config.numbers import FixedNumbers
     from weft.quantize.calibrate import calibrate
@@ -45,12 +49,23 @@ def sampled_model(architecture: Architecture, bits: int, sparsity: float = 0.0, 
     from weft.quantize.plain import plain
     from weft.space.model import build
 
-    if bits < 1 or not 0.0 <= sparsity <= 1.0:
+    if not 1 <= bits <= MOST_BITS or not 0.0 <= sparsity <= 1.0:
         raise ConfigError(
-            f"kernels are sampled with at least 1 bit and a sparsity from 0 to 1; got {bits} bits and {sparsity:g}"
+            f"kernels are sampled with 1 to {MOST_BITS} bits and a sparsity from 0 to 1; got {bits} bits and "
+            f"{sparsity:g}"
         )
     rng = np.random.default_rng(seed)
-    model = build(architecture.whole().with_numbers(FixedNumbers(total_bits=bits, io_bits=max(bits, 2))))
+    numbers = FixedNumbers(total_bits=bits, io_bits=max(bits, 2))
+    try:
+        model = build(architecture.whole().with_numbers(numbers))
+    except (ValueError, TypeError) as error:
+        if isinstance(error, WeftError):
+            raise
+        said = (str(error).splitlines() or [""])[0]
+        raise ConfigError(
+            f"the architecture '{architecture.describe()}' cannot be built: {said}; see that each block can read what "
+            "the one before it gives"
+        ) from error
     for kernel in kernels(model):
         shape: tuple[int, ...] = tuple(kernel.variable.shape)
         fan_in = max(1, int(np.prod(shape[:-1])))
@@ -91,14 +106,55 @@ def sampled_costs(
     Raises:
         ConfigError: No cost model gives one of the names, or bits, sparsity or draws are not possible.
     """
+    names = tuple(wanted)
+    models, how = _drawn(architecture, bits, sparsity, seed, draws)
+    found = [costs_of(model, names, part, clock_period_ns) for model in models]
+    return {name: _joined([one[name] for one in found], how) for name in found[0]}
+
+
+def sampled_side_by_side(
+    architecture: Architecture,
+    models: Sequence[str],
+    target: Target,
+    *,
+    bits: int,
+    sparsity: float = 0.0,
+    seed: int = 0,
+    draws: int = 3,
+) -> SideBySide:
+    """Ask several cost models of a network that has no weights yet; one that refuses a draw refuses the network.
+
+    The arguments are those of `sampled_costs`, and of `side_by_side`.
+    """
+    drawn, how = _drawn(architecture, bits, sparsity, seed, draws)
+    found = [side_by_side(CostInput(model), models, target) for model in drawn]
+    refused = {name: reason for one in found for name, reason in one.refused.items()}
+    notes: dict[str, tuple[str, ...]] = {}
+    for name, said in ((name, said) for one in found for name, said in one.notes.items()):
+        notes[name] = tuple(dict.fromkeys((*notes.get(name, ()), *said)))
+    quantities = {
+        name: {by: _joined([one.quantities[name][by] for one in found], how) for by in by_model if by not in refused}
+        for name, by_model in found[0].quantities.items()
+    }
+    return SideBySide(
+        quantities={name: by_model for name, by_model in quantities.items() if by_model}, refused=refused, notes=notes
+    )
+
+
+def _drawn(
+    architecture: Architecture, bits: int, sparsity: float, seed: int, draws: int
+) -> tuple[list[keras.Model], str]:
+    """Return networks of random weights, and how they were drawn."""
     if draws < 1:
         raise ConfigError(f"at least one network has to be drawn; got draws={draws}")
-    names = tuple(wanted)
     seeds = np.random.SeedSequence(seed).generate_state(draws)
     models = [sampled_model(architecture, bits, sparsity, int(one)) for one in seeds]
-    found = [costs_of(model, names, part, clock_period_ns) for model in models]
-    how = f"on kernels sampled at {bits} bits with {sparsity:.0%} zeros ({draws} draws, seed {seed})"
-    return {name: _joined([one[name] for one in found], how) for name in found[0]}
+    return models, how_drawn(bits, sparsity, seed, draws)
+
+
+def how_drawn(bits: int, sparsity: float, seed: int = 0, draws: int = 3) -> str:
+    """Return the words with which the source of a sampled quantity ends."""
+    return f"on kernels sampled at {bits} bits with {sparsity:.0%} zeros ({draws} draws, seed {seed})"
 
 
 def _joined(quantities: list[Quantity], how: str) -> Quantity:

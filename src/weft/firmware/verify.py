@@ -58,6 +58,16 @@ class LayeredLevel(Level, Protocol):
         ...
 
 
+class Origin(Level, Protocol):
+    """The network that a model was made from.
+
+    Attributes:
+        exact: Whether it computes with the model's own fixed-point numbers, so that it has to be equal.
+    """
+
+    exact: bool
+
+
 _RANDOM_ROWS, _SHOWN, _TRACED = 256, 8, 1000
 _EXACT_BITS = 22
 """Extreme inputs stay below 2^22 steps of the input port, where float32 still tells half a step."""
@@ -132,6 +142,8 @@ class Verification(_Record):
         arithmetic: In what Keras computed. float64 is used where float32 rounds sums that hardware does not round.
         float32_mismatches: Output values in which Keras in float32 differs from the adder graph.
         overflows: What was seen of each quantiser of activations, where the model was given.
+        agreement: How a float network that the model was made from compares on the real inputs. It cannot be equal, and
+            `status` does not depend on it.
         skipped: Levels that were not compared, and why.
         suggestion: What to do about the first difference.
     """
@@ -147,6 +159,7 @@ class Verification(_Record):
     arithmetic: Literal["float32", "float64"] | None = None
     float32_mismatches: int | None = None
     overflows: tuple[Overflow, ...] = ()
+    agreement: Pair | None = None
     skipped: dict[str, str] = {}
     suggestion: str | None = None
 
@@ -165,6 +178,23 @@ class Verification(_Record):
     @property
     def sentence(self) -> str:
         """The outcome in words, for people and for error messages."""
+        return "; ".join(filter(None, (self._equality, self._agreement)))
+
+    @property
+    def _agreement(self) -> str | None:
+        pair, n = self.agreement, self.inputs.real
+        if pair is None:
+            return None
+        one, other = pair.levels
+        if not pair.mismatches:
+            return f"{one} and {other} are equal on {n} real inputs"
+        return (
+            f"{one} and {other} choose the same class for {round(n * pair.argmax_agreement)} of {n} real inputs, and "
+            f"differ by at most {pair.max_difference:g}"
+        )
+
+    @property
+    def _equality(self) -> str:
         if self.status == "exact":
             note = (
                 f" (Keras in float64; float32 rounds {self.float32_mismatches} outputs)"
@@ -207,6 +237,7 @@ def verify(
     exhaustive_bits: int = 20,
     seek: bool = True,
     source: Level | None = None,
+    origin: Origin | None = None,
     further: Sequence[Level] = (),
     skipped: Mapping[str, str] | None = None,
 ) -> Verification:
@@ -222,6 +253,8 @@ def verify(
         exhaustive_bits: If the input port has no more bits than this, all its codes are added: equality is proven.
         seek: Whether to seek inputs like the real ones that overflow a quantiser which these do not.
         source: What the finalised model was made of, compared with it on the real inputs.
+        origin: The network of another framework that the model was made from, compared with the finalised model: by
+            equality on all inputs if it is `exact`, else in `agreement`, on the real ones.
         further: Levels to compare with the adder graph.
         skipped: Levels that are left out, and why, to be said in the outcome.
 
@@ -250,7 +283,12 @@ def verify(
         x = np.concatenate([x, all_inputs(graph)])
     expected = graph.predict(x)
     found: list[dict[str, Any]] = []
+    agreement = None
     if model is not None:
+        if origin is not None and origin.exact:
+            found.append({"pairs": (_compare_origin(origin, model, x),)})
+        elif origin is not None:
+            agreement = compared((origin.name, "keras"), origin.run(real), reference.in_float32(model, real))
         if source is not None:
             values = (np.asarray(source.run(real), dtype=np.float64), reference.in_float32(model, real))
             found.append({"pairs": (compared((source.name, "keras"), *values),)})
@@ -266,11 +304,12 @@ def verify(
         status="exact" if mismatches == 0 and on_time else "mismatch",
         samples=len(x),
         mismatches=mismatches,
-        levels=(pairs[0].levels[0], *(pair.levels[1] for pair in pairs)),
+        levels=tuple(dict.fromkeys(level for pair in pairs for level in pair.levels)),
+        agreement=agreement,
         inputs=Inputs(real=n_real, extreme=len(x) - n_real, every=every, sought=len(sought)),
         overflows=tuple(seen),
         skipped=dict(skipped or {}),
-        suggestion=_suggestion(pairs, cycles),
+        suggestion=_suggestion(pairs, cycles, origin),
         **{key: value for one in found for key, value in one.items() if key != "pairs"},
         pairs=pairs,
     )
@@ -321,6 +360,19 @@ def all_inputs(graph: AdderGraph) -> np.ndarray:
 def _signed(codes: np.ndarray, kif: np.ndarray) -> np.ndarray:
     """Return the values of port codes whose sign bit is written like the others, (n, n_in)."""
     return from_codes(to_codes(from_codes(codes, kif), kif), kif)
+
+
+def _compare_origin(origin: Origin, model: keras.Model, x: np.ndarray) -> Pair:
+    """Compare an exact network with the model in float32; where that differs, with its exact values.
+
+    Such a network is exact inside, and gives float32, so the exact values are rounded to that once.
+    """
+    levels, outputs = (origin.name, "keras"), origin.run(x)
+    pair = compared(levels, outputs, reference.in_float32(model, x))
+    if not pair.mismatches:
+        return pair
+    exact = reference.in_float64(model, x).outputs.astype(np.float32).astype(np.float64)
+    return compared(levels, outputs, exact)
 
 
 def _compare_keras(
@@ -403,12 +455,17 @@ def compared_level(level: Level, graph: AdderGraph, x: np.ndarray, expected: np.
     return pair.model_copy(update={"first_diverging_layer": layer, "layer_format": layer_format})
 
 
-def _suggestion(pairs: Sequence[Pair], cycles: Cycles | None) -> str | None:
+def _suggestion(pairs: Sequence[Pair], cycles: Cycles | None, origin: Origin | None) -> str | None:
     """Say what to do about the first pair of levels that differ."""
     pair = next((pair for pair in pairs if pair.mismatches), None)
     if pair is None:
         late = cycles is not None and cycles.measured not in (None, cycles.claimed)
         return "the sources are not those that project.json describes: build the design again" if late else None
+    if origin is not None and pair.levels[0] == origin.name:
+        return (
+            "the PyTorch network holds fixed-point numbers, and not those of the model: make its file again of what "
+            "weft.to_torch makes of this model; if they still differ, report it with both files"
+        )
     if pair.levels[1] == "keras":
         return (
             f"finalising changed what '{pair.levels[0]}' computes: calibrate its ranges on more data "

@@ -397,8 +397,10 @@ def _share_cell(content: Content, design: DesignContent, name: str) -> Cell:
     capacity = getattr(target.capacity, name, None)
     if best is None or not capacity:
         return Cell("–")
-    title = f"{best['stage']}: {number(best['value'])} of {grouped(capacity)} in {target.part}"
-    return Cell(f"{100 * best['value'] / capacity:.2g}", title=title)
+    of = f"{number(best['value'])} of {grouped(capacity)}"
+    title = f"{best['stage']}: {target.capacity.strain({name: best['value']}).get(name, of)} in {target.part}"
+    tone = "bad" if best["value"] > capacity else ""
+    return Cell(f"{100 * best['value'] / capacity:.2g}", title=title, tone=tone)
 
 
 def comparison_table(content: Content) -> Table | None:

@@ -46,7 +46,13 @@ LABELS = {
     "trial": "Trial number",
 }
 
-LEVELS = {"keras": "Keras", "adder_graph": "adder graph", "rtl": "RTL", "hls_csim": "HLS C simulation"}
+LEVELS = {
+    "torch": "PyTorch",
+    "keras": "Keras",
+    "adder_graph": "adder graph",
+    "rtl": "RTL",
+    "hls_csim": "HLS C simulation",
+}
 
 
 def level(name: str) -> str:

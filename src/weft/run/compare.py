@@ -161,6 +161,8 @@ def _verdicts(design: Design) -> dict[str, Verdict]:
 
 def _tool(level: str, designs: Sequence[Design]) -> str:
     """Return what computes a level, as the first design says that has it."""
+    if level == "keras":
+        return "finalised model"
     for design in designs:
         path, hls = design.firmware / "project.json", (design.read("hls.json") or {}).get("project")
         if level == "hls_csim" and hls:

@@ -163,6 +163,7 @@ def _hls(run: Run, design: Design) -> None:
     from weft.errors import UnsupportedError
     from weft.firmware import extreme_inputs
     from weft.firmware.hls import build, emit, find, simulate
+    from weft.firmware.hls.cosim import some_rows
 
     config, target, checks = run.experiment.firmware.hls, run.experiment.target, run.experiment.firmware.verify
     assert config is not None  # the step is left out otherwise
@@ -183,7 +184,9 @@ def _hls(run: Run, design: Design) -> None:
         x = np.concatenate([x, extreme_inputs(graph)])
     found |= simulate(project, graph, x)
     if config.build == "vendor" and found["status"] != "mismatch":
-        built = build(project, timeout_s=60.0 * config.timeout_minutes, memory_gb=config.memory_gb)
+        rows = some_rows(x) if config.cosim else None
+        built = build(project, timeout_s=60.0 * config.timeout_minutes, memory_gb=config.memory_gb,
+                      cosim=None if rows is None else (rows, graph.predict(rows)))  # fmt: skip
         found["quantities"] = {
             stage: {name: quantity.model_dump(mode="json") for name, quantity in quantities.items()}
             for stage, quantities in built.items()

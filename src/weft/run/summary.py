@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from weft import atomic
+from weft.config import Part
 from weft.lock import lock_owner
 from weft.run.directory import DATA, SELECTION, SUMMARY, Design, Run
 
@@ -58,6 +60,7 @@ def state_of(run: Run) -> dict[str, Any]:
 
 def _contents(run: Run) -> dict[str, Any]:
     path, search = run.path / DATA, _search(run)
+    designs = [describe(design) for design in run.designs()]
     return {
         "schema": SCHEMA,
         "name": run.experiment.name,
@@ -67,8 +70,8 @@ def _contents(run: Run) -> dict[str, Any]:
         "search": search,
         "selection": atomic.read_json(run.path / SELECTION) if (run.path / SELECTION).exists() else [],
         "target": run.experiment.target.model_dump(mode="json"),
-        "designs": [describe(design) for design in run.designs()],
-        "notes": [*_doubts(search), SOFTMAX_NOTE],
+        "designs": designs,
+        "notes": [*_doubts(search), *_strains(designs, run.experiment.target.capacity), SOFTMAX_NOTE],
     }
 
 
@@ -104,6 +107,15 @@ def _doubts(search: dict[str, Any] | None) -> list[str]:
         "nothing: leave it out of search.objectives, or widen the space."
         for name, value in (search or {}).get("constant", {}).items()
         if search
+    ]
+
+
+def _strains(designs: Sequence[Mapping[str, Any]], part: Part) -> list[str]:
+    """Return which designs are too large for the part, or for one super logic region of it."""
+    return [
+        f"Design '{design['id']}' {said} ({part.device}, {design['cost'][name]['stage']})."
+        for design in designs
+        for name, said in part.strain({name: one["value"] for name, one in design["cost"].items()}).items()
     ]
 
 

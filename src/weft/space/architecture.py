@@ -4,17 +4,32 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from math import prod
+from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from weft.blocks import AnyGenes
+from weft.blocks.mlp import MlpGenes
+from weft.config.explain import explain
 from weft.config.numbers import FixedNumbers, FloatNumbers, HgqNumbers, Numbers
 from weft.config.space import ScheduleName
+from weft.errors import ConfigError
 from weft.space.pruning import Pruning
 
-__all__ = ["Architecture", "FixedNumbers", "FloatNumbers", "HgqNumbers", "Numbers", "Pruning", "parse"]
+__all__ = [
+    "Architecture",
+    "FixedNumbers",
+    "FloatNumbers",
+    "HgqNumbers",
+    "Numbers",
+    "Pruning",
+    "of_widths",
+    "parse",
+    "read",
+]
 
 
 def _is_none(value: Any) -> bool:
@@ -94,3 +109,39 @@ class Architecture(BaseModel):
 def parse(genotype: dict[str, Any]) -> Architecture:
     """Return the architecture of a JSON genotype."""
     return Architecture.model_validate(genotype)
+
+
+def read(path: Path) -> Architecture:
+    """Return the architecture of a file with a JSON genotype, such as `architecture.json` of a design.
+
+    Raises:
+        ConfigError: The file holds none.
+    """
+    try:
+        genotype = json.loads(path.read_text("utf-8"))
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"cannot read {path} as JSON: {error}") from error
+    try:
+        return parse(genotype)
+    except ValidationError as error:
+        wrong = [": ".join(filter(None, (".".join(map(str, place)), said)))
+                 for place, said in explain(error, genotype, Architecture)]  # fmt: skip
+        raise ConfigError(
+            f"{path} holds no architecture: {'; '.join(wrong)}; give one as architecture.json of a design is"
+        ) from error
+
+
+def of_widths(text: str) -> Architecture:
+    """Return the network of dense layers with ReLU between that a text such as `16-64-32-5` stands for.
+
+    Raises:
+        ConfigError: It stands for none.
+    """
+    widths = [int(width) for width in re.findall(r"\d+", text)]
+    if not re.fullmatch(r"\d+(-\d+)+", text) or 0 in widths:
+        raise ConfigError(
+            f"'{text}' are no widths of a network: give two or more, of at least 1, from the inputs to the outputs, "
+            "such as 16-64-32-5"
+        )
+    blocks = (MlpGenes(units=tuple(widths[1:-1])),) if widths[2:] else ()
+    return Architecture(input_shape=(widths[0],), n_outputs=widths[-1], blocks=blocks)

@@ -300,6 +300,7 @@ def test_a_missing_package_is_named_with_its_cure(monkeypatch, package, strategy
         ({"strategy": "distributed_arithmetic", "reuse_factor": 2}, "no multipliers to share; got 2, set 1"),
         ({"reuse_factor": {"a": 0}}, "a multiplier makes one product or more; got 0"),
         ({"backend": "libero", "io": "stream"}, "libero backend has no streams; set parallel"),
+        ({"cosim": True}, "the vendor's tool simulates the RTL that it makes; set build: vendor, or false"),
         ({"backend": "catapult", "build": "vendor"}, "weft runs the tools of vitis and vivado only; set none"),
     ],
 )

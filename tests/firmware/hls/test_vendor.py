@@ -2,21 +2,28 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import shutil
+import subprocess
 import sys
 import time
 
+import numpy as np
 import pytest
 
 from tests.firmware.hls import recorded
 from tests.firmware.models import PART
+from weft.adder_graph import AdderGraph
 from weft.config import HlsConfig
 from weft.errors import ToolError, ToolNotFoundError, UnsupportedError, VerificationError
 from weft.firmware.hls import HlsProject, build, emit
+from weft.firmware.hls.cosim import check_outputs, some_rows, write_bench
 
 XML = "model_prj/solution1/syn/report/model_csynth.xml"
 COSIM = "model_prj/solution1/sim/report/model_cosim.rpt"
+RTL_LOG = "tb_data/rtl_cosim_results.log"
+BENCH = np.float32([[0, 1, 2, 3, 4, 5], [6, 7, 8, 9, 10, 0.1]]), np.array([[0.5, 0.0, 1 / 3], [1.0, 2.0, 3.0]])
 
 
 @pytest.fixture
@@ -52,10 +59,17 @@ ROUTED = {
 
 
 def test_a_build_goes_from_c_synthesis_to_routing(machine, tmp_path):
-    machine("vitis-run", "echo working", files={XML: recorded.csynth_xml("2024.1"), COSIM: recorded.COSIM_RPT})
+    machine(
+        "vitis-run",
+        "echo working",
+        files={XML: recorded.csynth_xml("2024.1"), COSIM: recorded.COSIM_RPT, RTL_LOG: "0.5 0 0.333333 \n1 2 3 \n"},
+    )
     machine("vivado", files=ROUTED)
     project = project_in(tmp_path / "project")
-    found = build(project, cosim=True)
+    found = build(project, cosim=BENCH)
+    assert (
+        project.directory / "tb_data" / "tb_input_features.dat"
+    ).read_text() == "0 1 2 3 4 5\n6 7 8 9 10 0.10000000149011612\n"
     assert {stage: quantities["lut"].value for stage, quantities in found.items() if stage != "cosim"} == {
         "hls_report": 2532, "synthesis": 1526, "post_route": 1400,
     }  # fmt: skip
@@ -153,10 +167,64 @@ def test_a_design_that_vivado_finds_too_large_is_named_with_its_part(machine, tm
         build(project_in(tmp_path / "project"))
 
 
+def test_what_every_stage_counts_beyond_the_part_is_said(machine, tmp_path):
+    machine("vitis-run", files={XML: recorded.csynth_xml()})
+    machine("vivado", files=ROUTED | {"weft_synth.rpt": recorded.utilization_rpt(lut=432_001)})
+    project = project_in(tmp_path / "project")
+    found = build(project)
+    assert found["hls_report"]["lut"].reason is None
+    assert found["synthesis"]["lut"].reason == "spans super logic regions: 432,001 LUT of 432,000 in one"
+    other = build(dataclasses.replace(project, part="xc7a35ticsg324-1L"))
+    assert other["synthesis"]["lut"].reason == "does not fit: 432,001 LUT of 20,800"
+    unknown = build(dataclasses.replace(project, part="a part of its own"))
+    assert unknown["synthesis"]["lut"].reason is None
+
+
 def test_rtl_that_differs_from_its_c_is_a_failed_verification(machine, tmp_path):
     machine("vitis-run", files={XML: recorded.csynth_xml(), COSIM: recorded.COSIM_RPT.replace("Pass", "Fail")})
     with pytest.raises(VerificationError, match=r"the co-simulation ended with status Fail; see vendor.log"):
-        build(project_in(tmp_path / "project"), cosim=True)
+        build(project_in(tmp_path / "project"), cosim=BENCH)
+
+
+@pytest.mark.parametrize(
+    ("log", "error", "message"),
+    [
+        ("0.5 0 0.333333\n1 2 3.00001\n", VerificationError,
+         r"differs from its C\+\+ in 1 of 6 outputs: in row 1, output 2 is 3.00001 and not 3; report it to the maker"),
+        ("0.5 0 0.333333\n", ToolError, r"put out 1 rows in .*cosim_results.log, not 2 of 3 values; see vendor.log"),
+        ("0.5 0 nonsense\n1 2 3\n", ToolError, r"cannot read what the co-simulation put out in .*: could not convert"),
+        (None, ToolError, r"cannot read what the co-simulation put out in .*log: .*No such file"),
+    ],
+    ids=["differs", "half", "no numbers", "nothing"],
+)  # fmt: skip
+def test_a_co_simulation_that_passed_is_still_compared_value_by_value(machine, tmp_path, log, error, message):
+    files = {XML: recorded.csynth_xml(), COSIM: recorded.COSIM_RPT} | ({RTL_LOG: log} if log else {})
+    machine("vitis-run", files=files)
+    project = project_in(tmp_path / "project")
+    (project.directory / "tb_data").mkdir()
+    (project.directory / RTL_LOG).write_text("0.5 0 0.333333\n1 2 3\n")  # of an earlier simulation
+    with pytest.raises(error, match=message):
+        build(project, cosim=BENCH)
+
+
+def test_what_the_test_bench_of_hls4ml_prints_is_what_is_compared(model, tmp_path):
+    """g++ stands for the simulator: the C++ is what the RTL should be."""
+    project = emit(model, tmp_path / "project", HlsConfig(), PART, 5.0)
+    x = np.random.default_rng(0).normal(size=(20, *model.input_shape[1:])).astype(np.float32)
+    expected = AdderGraph.from_model(model).predict(x)
+    write_bench(project, x, expected)
+    flags = ("-std=c++17", "-DRTL_SIM", '-DWEIGHTS_DIR="firmware/weights"', "-I.", "-Ifirmware/ap_types")
+    for command in (("g++", *flags, "model_test.cpp", "firmware/model.cpp", "-o", "bench"), ("./bench",)):
+        subprocess.run(command, cwd=project.directory, check=True, capture_output=True, timeout=300)
+    check_outputs(project, expected)
+    with pytest.raises(VerificationError, match="differs from its C"):
+        check_outputs(project, expected + 2.0**-8 * (np.arange(expected.size) == 7).reshape(expected.shape))
+
+
+def test_co_simulated_rows_are_from_all_of_them():
+    assert some_rows(np.arange(7)).tolist() == list(range(7))
+    rows = some_rows(np.arange(5000))
+    assert len(rows) == 100 and (rows[0], rows[-1]) == (0, 4999)
 
 
 def test_a_missing_tool_is_named_with_its_cure(machine, tmp_path):
@@ -175,6 +243,8 @@ def test_the_real_tools(model, tmp_path, backend):
     if not any(shutil.which(tool) for tool in tools):
         pytest.skip(f"none of {', '.join(tools)} is on PATH")
     config = HlsConfig.model_validate({"backend": backend})
-    found = build(emit(model, tmp_path / "project", config, PART, 5.0), cosim=True)
+    x = np.random.default_rng(0).normal(size=(20, *model.input_shape[1:])).astype(np.float32)
+    bench = x, AdderGraph.from_model(model).predict(x)
+    found = build(emit(model, tmp_path / "project", config, PART, 5.0), cosim=bench)
     assert found["hls_report"]["lut"].value > 0 and found["hls_report"]["ii_cycles"].value == 1
     assert found["cosim"]["latency_cycles"].value >= 1

@@ -13,12 +13,17 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 
+import numpy as np
+
 from weft import atomic
-from weft.errors import ToolError, ToolNotFoundError, UnsupportedError, VerificationError
+from weft.config import find_part
+from weft.errors import ConfigError, ToolError, ToolNotFoundError, UnsupportedError, VerificationError
 from weft.firmware._process import naming_what_does_not_fit, run_logged
 from weft.firmware.hls import reports
+from weft.firmware.hls.cosim import check_outputs, write_bench
 from weft.firmware.hls.project import TOP, HlsProject
 from weft.firmware.synth import vivado
+from weft.firmware.synth.strain import strained
 from weft.firmware.vivado_reports import timing, utilization
 from weft.types import Quantity
 
@@ -76,7 +81,11 @@ def find(backend: str) -> tuple[str, tuple[str, ...]]:
 
 
 def build(
-    project: HlsProject, *, timeout_s: float = 7200.0, memory_gb: float = 32.0, cosim: bool = False
+    project: HlsProject,
+    *,
+    timeout_s: float = 7200.0,
+    memory_gb: float = 32.0,
+    cosim: tuple[np.ndarray, np.ndarray] | None = None,
 ) -> dict[str, dict[str, Quantity]]:
     """Synthesise a project, and place and route what comes out if Vivado is on PATH.
 
@@ -84,7 +93,8 @@ def build(
         project: The project; the tools run in its directory.
         timeout_s: Wall-clock limit of all tools together, in seconds.
         memory_gb: Address space that each process of the tools may take, in GB.
-        cosim: Whether the generated RTL is simulated, too.
+        cosim: Inputs (n, ...) and the outputs (n, n_out) that the generated RTL is to have for them in a simulation;
+            None to leave that out.
 
     Returns:
         Quantities by stage: `hls_report` always; `cosim` if asked for; `synthesis` and `post_route` without values, and
@@ -95,7 +105,7 @@ def build(
         ToolNotFoundError: The HLS tool is not on PATH, or it or Vivado is too old.
         ToolError: A tool failed, was killed, took too long or too much memory, or left no report, or half of one;
             or the design does not fit.
-        VerificationError: The co-simulation says that RTL and C++ differ.
+        VerificationError: The co-simulation failed, or RTL and C++ differ.
     """
     name, command = find(project.backend)
     if shutil.which("vivado") is not None:
@@ -105,7 +115,9 @@ def build(
     shutil.rmtree(place / f"{TOP}_prj", ignore_errors=True)
     for left in (SYNTHESISED, ROUTED, TIMING, HLS_LOG, VIVADO_LOG):
         (place / left).unlink(missing_ok=True)
-    chosen = {step: step == "synth" or (step == "cosim" and cosim) for step in _STEPS}
+    chosen = {step: step == "synth" or (step == "cosim" and cosim is not None) for step in _STEPS}
+    if cosim is not None:
+        write_bench(project, *cosim)
     if project.backend == "vivado":
         command = (*command, " ".join(f"{step}={int(on)}" for step, on in chosen.items()))
     lines = [f"    {step} {int(on)}" for step, on in chosen.items()]
@@ -114,12 +126,18 @@ def build(
     found = {"hls_report": reports.csynth_xml(_read(solution / "syn" / "report" / f"{TOP}_csynth.xml", HLS_LOG), name)}
     source = found["hls_report"]["lut"].source.partition(",")[0]
     _check_age(source)
-    if cosim:
+    if cosim is not None:
         found["cosim"] = reports.cosim_rpt(_read(solution / "sim" / "report" / f"{TOP}_cosim.rpt", HLS_LOG), source)
         latency = found["cosim"]["latency_cycles"]
         if latency.value is None and "status" in (latency.reason or ""):
             raise VerificationError(f"{place}: {latency.reason}; see {HLS_LOG}")
-    return found | _vivado(project, timeout_s - (time.monotonic() - start), memory_gb)
+        check_outputs(project, cosim[1])
+    found |= _vivado(project, timeout_s - (time.monotonic() - start), memory_gb)
+    try:
+        device = find_part(project.part)
+    except ConfigError:  # a name of the HLS compiler's, with capacities that weft does not know
+        return found
+    return {stage: strained(quantities, device) for stage, quantities in found.items()}
 
 
 def _vivado(project: HlsProject, timeout_s: float, memory_gb: float) -> dict[str, dict[str, Quantity]]:

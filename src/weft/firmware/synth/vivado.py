@@ -20,6 +20,7 @@ from weft.errors import ToolError, ToolNotFoundError, UnsupportedError
 from weft.firmware import vivado_reports
 from weft.firmware._process import naming_what_does_not_fit, run_logged
 from weft.firmware.rtl import Project
+from weft.firmware.synth.strain import strained
 from weft.types import Quantity, Stage
 
 SCRIPT, LOG, UTILIZATION, TIMING = "vivado.tcl", "vivado.log", "utilization.rpt", "timing.rpt"
@@ -119,8 +120,8 @@ def route(
 def _run(
     project: Project, part: str, clock_period_ns: float, timeout_s: float, memory_gib: float | None, stage: Stage
 ) -> dict[str, Quantity]:
-    family = find_part(part).family
-    if family not in _FAMILIES:
+    device = find_part(part)
+    if device.family not in _FAMILIES:
         raise UnsupportedError(f"Vivado knows no '{part}'; name a part of AMD, or synthesise with yosys")
     start, tool = time.monotonic(), f"Vivado {find()}"
     place = project.directory / "vivado"
@@ -142,7 +143,7 @@ def _run(
         if not (place / name).exists():
             raise ToolError(f"{tool} ended without {name}; see {place / LOG}")
     utilization, timing = ((place / name).read_text(errors="replace") for name in (UTILIZATION, TIMING))
-    return parse(utilization, timing, stage, project.pipeline.latency_cycles)
+    return strained(parse(utilization, timing, stage, project.pipeline.latency_cycles), device)
 
 
 def parse(utilization: str, timing: str, stage: Stage, latency_cycles: int) -> dict[str, Quantity]:

@@ -20,11 +20,11 @@ from pathlib import Path
 
 from weft import atomic
 from weft.adder_graph import TOP
-from weft.config import Part, find_part
-from weft.config.parts import RESOURCES
+from weft.config import find_part
 from weft.errors import ToolError, ToolNotFoundError
 from weft.firmware._process import run_logged
 from weft.firmware.rtl import Project
+from weft.firmware.synth.strain import strained
 from weft.firmware.vhdl import verilog_of
 from weft.types import Quantity
 
@@ -194,15 +194,4 @@ def synthesise(directory: Path | str, part: str, timeout_s: float = 1200.0) -> d
     find()
     device = find_part(part)
     project = Project.open(directory)
-    return within(run(project, device.family, project.directory, timeout_s), device)
-
-
-def within(quantities: dict[str, Quantity], device: Part) -> dict[str, Quantity]:
-    """Return quantities in which the reason of each that is more than a device has says so."""
-    found = dict(quantities)
-    for name in RESOURCES:
-        one, there = quantities.get(name), getattr(device, name)
-        if one is not None and one.value is not None and one.value > there:
-            note = f"does not fit: {device.device} has {there:,}"
-            found[name] = one.model_copy(update={"reason": "; ".join(filter(None, (note, one.reason)))})
-    return found
+    return strained(run(project, device.family, project.directory, timeout_s), device)
