@@ -35,9 +35,11 @@ def by_size(records: Sequence[Record]) -> list[str]:
         "| --- | --- | ---: | ---: | ---: | ---: | ---: |",
     ]
     plain = usable(records)
+    trained = [r for r in plain if not r.family.startswith("drawn")]
     groups = {
         "all of additions": plain,
-        "of them trained": [r for r in plain if not r.family.startswith("drawn")],
+        "of them trained": trained,
+        "of these 50 to 10 000 LUT": [r for r in trained if 50 <= r.measured["lut"] <= 10_000],
         "of them drawn": [r for r in plain if r.family.startswith("drawn")],
         **{name: [r for r in plain if low <= r.measured["lut"] < high] for name, (low, high) in SIZES.items()},
         "more than a tenth tables (tanh)": [r for r in records if tables(r.features) > MOST_TABLES],

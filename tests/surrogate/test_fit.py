@@ -111,6 +111,18 @@ def test_the_intervals_that_weft_brings_hold_on_designs_unlike_those_they_are_of
     assert len(covered) == 12 and all(0.85 <= share <= 0.95 for share in covered.values()), covered
 
 
+def test_the_compiler_tells_the_size_of_more_than_a_hundred_trained_designs():
+    from scipy.stats import spearmanr
+
+    trained = [one for one in usable(read([SHIPPED])) if not one.family.startswith("drawn")]
+    trained = [one for one in trained if 50 <= one.measured["lut"] <= 10_000]
+    counted = np.array([one.features["solver"] for one in trained])
+    found = np.array([one.measured["lut"] for one in trained])
+    assert len(trained) >= 100 and found.min() < 100 and found.max() > 8000
+    assert np.abs(counted / found - 1).mean() <= 0.1
+    assert spearmanr(counted, found).statistic >= 0.99
+
+
 def test_the_commands_print_the_table_and_write_a_model_that_can_be_used(tmp_path):
     place = tmp_path / "corpus"
     place.mkdir()
