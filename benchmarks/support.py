@@ -8,12 +8,14 @@ script with exit code 1.
     python benchmarks/support.py > cells.jsonl       # run all cells, about half an hour of one core
     python benchmarks/support.py --from cells.jsonl --write    # put them into docs/firmware-support.md
     python benchmarks/support.py --only dense --flow "vitis latency parallel"
+    python benchmarks/support.py --only "conv1d, dilated" --write    # that row only; the others stay as they are
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import re
 import sys
 import tempfile
 import time
@@ -66,6 +68,7 @@ CASES: dict[str, Network] = {
     "EinsumDense": (SEQUENCE, L.EinsumDense("abc,cd->abd", (4, 3), bias_axes="d", name="layer")),
     "Conv1D": (LINE, L.Conv1D(2, 3, activation="relu", name="layer")),
     "Conv1D, same, stride 2": (LINE, L.Conv1D(2, 3, padding="same", strides=2, name="layer")),
+    "Conv1D, dilated": (LINE, L.Conv1D(2, 2, padding="same", dilation_rate=2, name="layer")),
     "Conv2D": (IMAGE, L.Conv2D(2, 3, activation="relu", name="layer")),
     "Conv2D, same, stride 2": (IMAGE, L.Conv2D(2, 3, padding="same", strides=2, name="layer")),
     "DepthwiseConv2D": (IMAGE, L.DepthwiseConv2D(3, name="layer")),
@@ -80,6 +83,7 @@ CASES: dict[str, Network] = {
     "Permute": (SEQUENCE, lambda x: L.Dense(2)(L.Permute((2, 1), name="layer")(L.Dense(2, activation="relu")(x)))),
     "ZeroPadding1D": (LINE, lambda x: L.Conv1D(2, 3)(L.ZeroPadding1D(1, name="layer")(L.Dense(2)(x)))),
     "Concatenate": _two(ROW, lambda a, b: L.Dense(3)(L.Concatenate(name="layer")([a, b]))),
+    "Concatenate of three": _two(ROW, lambda a, b: L.Dense(3)(L.Concatenate(name="layer")([a, b, L.Dense(2)(a)]))),
     "Add": _two(ROW, lambda a, b: L.Add(name="layer")([a, b])),
     "Subtract": _two(ROW, lambda a, b: L.Subtract(name="layer")([a, b])),
     "Multiply": _two(ROW, lambda a, b: L.Multiply(name="layer")([a, b])),
@@ -235,6 +239,35 @@ def table(cells: list[dict[str, Any]]) -> str:
     return "\n".join([*lines, "", *(f"{i + 1}. {reason}" for i, reason in enumerate(reasons)), ""])
 
 
+def cells_of(page: str) -> list[dict[str, Any]]:
+    """Return the cells that a table holds, the inverse of `table`."""
+    reasons = dict(re.findall(r"(?m)^(\d+)\. (.+)$", page))
+    says = {"written, not simulated": "written", "no adder graph": "no graph"}
+    found, flows = [], []
+
+    def add(layer: str, flow: str, text: str) -> None:
+        refused = re.fullmatch(r"refused \[(\d+)\](?:, (.+) wrong)?", text)
+        if refused is not None:
+            number, note = refused.groups()
+            status = "failed" if note is None else "wrong"
+            one = {"status": status, "note": note or "", "refusal": f": {reasons[number]}"}
+        else:
+            one = {"status": says.get(text, text), "note": "", "refusal": None}
+        if text != "not run":
+            found.append({"layer": layer, "flow": flow, **one})
+
+    for line in page.splitlines():
+        first, *rest = (text.strip() for text in line.strip("|").split(" | "))
+        if first == "layer":
+            flows = rest
+        elif first in CASES:
+            for flow, text in zip(flows, rest, strict=True):
+                add(first, flow, text)
+        elif first in BACKENDS:
+            add(FULL, first, rest[0])
+    return found
+
+
 def main() -> int:
     """Run the cells that are asked for, or read them, and say where weft's refusals are wrong."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -250,7 +283,8 @@ def main() -> int:
         cells = run(names, [f for f in FLOWS if not given.flow or f.startswith(tuple(given.flow))])
     if given.write:
         head, _, rest = TABLE.read_text().partition(BEGIN)
-        TABLE.write_text(f"{head}{BEGIN}\n\n{table(cells)}\n{END}{rest.partition(END)[2]}")
+        before, _, tail = rest.partition(END)
+        TABLE.write_text(f"{head}{BEGIN}\n\n{table([*cells_of(before), *cells])}\n{END}{tail}")
     wrong = disagreements(cells)
     print("\n".join(wrong), file=sys.stderr)
     return 1 if wrong else 0

@@ -333,7 +333,7 @@ def test_nothing_is_written_for_a_design_that_is_refused(model, tmp_path):
 def test_layers_that_come_out_wrong_are_refused_with_the_reason():
     import keras
     from hgq.config import QuantizerConfigScope
-    from hgq.layers import QGRU, QAdd, QDense, QMultiHeadAttention
+    from hgq.layers import QGRU, QAdd, QConv1D, QConv2D, QDense, QMultiHeadAttention
 
     def said(shape, build, **options):
         inputs = keras.Input(shape, name="features")
@@ -354,6 +354,14 @@ def test_layers_that_come_out_wrong_are_refused_with_the_reason():
     merged = lambda i: QAdd()([dense("e")(i), dense("f")(i)])  # noqa: E731
     assert said((4,), merged) is None
     assert "what 'features' gives is read by e and f: a stream cannot" in said((4,), merged, io="stream")
+    assert "is a dilated convolution" in said((6, 2), QConv1D(2, 2, dilation_rate=2))
+    assert "reads its inputs as if it were not" in said((6, 6, 2), QConv2D(2, 2, dilation_rate=(1, 2)))
+    three = lambda join: lambda i: join([dense("e")(i), dense("f")(i), dense("g")(i)])  # noqa: E731
+    for join in (QAdd(), keras.layers.Concatenate()):
+        assert "hls4ml two; join them in pairs" in said((4,), three(join))
+    two = lambda axis: lambda i: keras.layers.Concatenate(axis=axis)([dense("e")(i), dense("f")(i)])  # noqa: E731
+    assert "joins along axis 1, which hls4ml counts without the batch; write axis=-2" in said((4, 2), two(1))
+    assert said((4, 2), two(-2)) is None
 
 
 def test_a_description_that_is_damaged_is_named(tmp_path):

@@ -80,3 +80,11 @@ def test_a_wrong_refusal_is_told():
     assert support.disagreements([one]) == ["a by vitis latency parallel is refused, and exact: 0 of 9 outputs"]
     other = {**one, "status": "wrong", "note": "3 of 9 outputs", "refusal": None}
     assert support.disagreements([other]) == ["a by vitis latency parallel is not refused, and wrong: 3 of 9 outputs"]
+
+
+def test_cells_are_read_from_their_table_as_they_were_written():
+    page = support.TABLE.read_text().partition(support.BEGIN)[2].partition(support.END)[0]
+    assert support.table(support.cells_of(page)).strip() == page.strip()
+    wrong = {"layer": "Add", "flow": "vitis latency parallel", "status": "wrong", "note": "3 of 9 outputs"}
+    again = support.cells_of(support.table([*support.cells_of(page), {**wrong, "refusal": "layer 'a' (QAdd): no"}]))
+    assert {**wrong, "refusal": ": no"} in again

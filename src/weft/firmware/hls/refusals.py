@@ -82,6 +82,14 @@ def _of_layer(layer: Any, config: HlsConfig) -> Iterator[str]:
         yield f"{called} is of no kind that was found to come out right (docs/firmware-support.md lists those)"
     if getattr(layer, "groups", 1) != 1:
         yield f"{called} is a convolution in {layer.groups} groups, and hls4ml reads its kernel as if it had one"
+    if set(np.ravel(getattr(layer, "dilation_rate", 1)).tolist()) != {1}:
+        yield f"{called} is a dilated convolution, and hls4ml reads its inputs as if it were not"
+    joined = max((len(node.input_tensors) for node in layer._inbound_nodes), default=0)
+    if joined > 2:
+        yield f"{called} joins {joined} tensors, and hls4ml two; join them in pairs"
+    if kind == "Concatenate" and layer.axis > 0:
+        axis = layer.axis - len(layer.output.shape)
+        yield f"{called} joins along axis {layer.axis}, which hls4ml counts without the batch; write axis={axis}"
     if kind.startswith("QEinsumDense") and config.strategy == "resource":
         yield f"{called}: hls4ml has no strategy resource for it; take latency or distributed_arithmetic"
     elif config.io == "stream" and kind.startswith("QEinsumDense"):
