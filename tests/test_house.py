@@ -17,6 +17,7 @@ LEVELS = [
     {"_backend", "types", "atomic", "objectives", "section"},
     {"ops", "lock", "_tracing", "_interpreter"},
     {"prune", "choice"},
+    {"conditions"},
     {"blocks"},
     {"config"},
     {"data", "adder_graph"},

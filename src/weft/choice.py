@@ -6,7 +6,8 @@ mapping with the fields of `Categorical` or `Range`.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from decimal import Decimal
 from typing import TYPE_CHECKING, Annotated, Any, Generic, TypeVar, cast
 
 from pydantic import BaseModel, Field, GetCoreSchemaHandler, GetJsonSchemaHandler, PlainSerializer, model_validator
@@ -57,8 +58,9 @@ class Range(Section, Generic[T]):
 
     @property
     def bounds(self) -> tuple[T, T]:
-        """The smallest and the largest value."""
-        return self.low, self.high
+        """The smallest and the largest value, which may lie below `high` where `step` does not lead there."""
+        low, high, step = (Decimal(str(value)) for value in (self.low, self.high, self.step or 0))
+        return self.low, self.high if not step else type(self.high)(low + (high - low) // step * step)
 
     @model_validator(mode="after")
     def _is_a_range(self) -> Range[T]:
@@ -80,6 +82,25 @@ class Range(Section, Generic[T]):
 def one_of(*values: T) -> Categorical[T]:
     """Return the choice among `values`."""
     return Categorical(values=values)
+
+
+def allows(choice: Any, value: Any) -> bool:
+    """Say whether a choice may take a value."""
+    if isinstance(choice, Categorical):
+        return value in choice.values
+    return isinstance(value, int | float) and not isinstance(value, bool) and choice.low <= value <= choice.high
+
+
+def whole(choice: Categorical[int] | Range[int]) -> Sequence[int]:
+    """Return every value of a choice of whole numbers.
+
+    Example:
+        >>> list(whole(Range(low=2, high=9, step=3)))
+        [2, 5, 8]
+    """
+    if isinstance(choice, Categorical):
+        return choice.values
+    return range(choice.low, choice.high + 1, choice.step or 1)
 
 
 def _is_number(value: Any) -> bool:

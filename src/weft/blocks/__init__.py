@@ -27,7 +27,6 @@ from weft.blocks._base import (
     Normalization,
     PerLayer,
     Shape,
-    allows,
 )
 from weft.blocks.mlp import MlpBlock, MlpGenes
 from weft.errors import ConfigError
@@ -53,7 +52,6 @@ __all__ = [
     "PerLayer",
     "Shape",
     "Slot",
-    "allows",
     "options",
 ]
 

@@ -6,13 +6,14 @@ A block type is one file with two classes. `<Name>Block` is a section of the exp
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, model_validator
 
-from weft.choice import Categorical, Choice, Range, one_of
-from weft.section import Found, Section, did_you_mean, refuse, shape_of
+from weft.choice import Choice, one_of, whole
+from weft.conditions import When, choices_of, holds, problems
+from weft.section import Found, Section, refuse, shape_of
 
 Shape = tuple[int, ...]
 """Shape of one row, without the batch axis: (features,), (length, features) or (height, width, channels)."""
@@ -68,6 +69,10 @@ class Genes(BaseModel):
         """Return the genes as they are for rows of a shape: choices that such rows do not allow fall away."""
         return self
 
+    def objection(self, shape: Shape) -> str | None:
+        """Return why rows of this shape cannot be read, or None."""
+        return None
+
     def output_shape(self, shape: Shape) -> Shape | None:
         """Return the shape of a row behind the block; None where only building it would tell."""
         raise NotImplementedError
@@ -94,7 +99,7 @@ class Block(Section):
     """What the search may choose of one block."""
 
     type: str
-    when: dict[str, dict[str, list[Any]]] = Field(
+    when: When = Field(
         default={},
         description="Choices that are made only for some values of another one, such as dropout: {normalization: "
         "[none]}; for others they take their default.",
@@ -102,10 +107,10 @@ class Block(Section):
 
     genes: ClassVar[GenesType]
     layered: ClassVar[dict[str, str]] = {}  # fields with a value for each layer, and the field that counts the layers
-    conditions: ClassVar[dict[str, dict[str, list[Any]]]] = {}  # of the block itself, in the form of `when`
+    conditions: ClassVar[When] = {}  # of the block itself, in the form of `when`
     takes: ClassVar[tuple[int, ...]] = (1, 2, 3)  # ranks of the rows it can read
     needs_hgq: ClassVar[bool] = False  # whether it has learned widths, whatever the space's numbers
-    blind: ClassVar[str | None] = None  # what it has against rows whose shape the choices of blocks before it decide
+    blind: ClassVar[str | None] = None  # what it has against rows of a shape that is not known
     no_products: ClassVar[str | None] = None  # why its bit operations cannot be counted
     no_hls: ClassVar[str | None] = None  # why HLS cannot have it
 
@@ -113,8 +118,8 @@ class Block(Section):
         """Return the rank of its output."""
         return rank
 
-    def known_shape(self, shape: Shape | None) -> Shape | None:
-        """Return the shape of a row behind the block, where that before it is known and no choice changes it."""
+    def shapes(self, shape: Shape) -> Iterable[Shape] | None:
+        """Return every shape that rows of a shape may have behind the block; None where only building it would tell."""
         return None
 
     def hls_objection(self) -> str | None:
@@ -125,11 +130,14 @@ class Block(Section):
         """Return why rows of this shape leave nothing to choose, or None."""
         return None
 
+    def fault(self) -> str | None:
+        """Return why it cannot be built, whatever it reads, or None."""
+        return None
+
     @property
     def choices(self) -> dict[str, Any]:
         """The fields that are choices, and the lists of choices."""
-        found = {name: getattr(self, name) for name in type(self).model_fields}
-        return {name: value for name, value in found.items() if _is_choice(value)}
+        return choices_of(self)
 
     def ask(self, choose: Chooser) -> dict[str, Any]:
         """Return a value for every parameter.
@@ -173,10 +181,22 @@ class Block(Section):
         return {name: getattr(self, name) for name in names}
 
     def _active(self, name: str, values: Mapping[str, Any]) -> bool:
-        return all(values[other] in allowed for other, allowed in self._conditions(name).items())
+        return holds(self._conditions(name), values)
 
     def _conditions(self, name: str) -> dict[str, list[Any]]:
         return {**self.conditions.get(name, {}), **self.when.get(name, {})}
+
+    def last(self, name: str) -> Iterator[int]:
+        """Give the values that a layered field may have in the last layer, whatever the depth."""
+        each = self._each(name)
+        return (
+            value for depth in whole(getattr(self, self.layered[name])) if depth for value in whole(each[depth - 1])
+        )
+
+    def taken(self, name: str) -> Sequence[int]:
+        """Return the values that a gene of whole numbers may have, with the default for where a condition fails."""
+        default = (self.genes.model_fields[name].default,) if self._conditions(name) else ()
+        return (*whole(getattr(self, name)), *default)
 
     def _each(self, name: str) -> Sequence[Any]:
         """Return the choice of each layer, up to the deepest."""
@@ -199,40 +219,15 @@ class Block(Section):
             if isinstance(value, list) and deepest > len(value):
                 what = f"lists choices for {len(value)} layers, but {depth} goes up to {deepest}"
                 found.append(((name,), f"{what}; list one more for each missing layer, or lower {depth}"))
-        refuse([*found, *self._condition_problems()])
+        once = [name for name in self.choices if name not in {*self.layered, *self.layered.values(), *self.conditions}]
+        free = [name for name in once if name not in self.when]
+        optional = [name for name in once if not _is_required(self.genes, name)]
+        refuse([*found, *problems(self.when, self.choices, free, optional)])
         return self
-
-    def _condition_problems(self) -> Found:
-        found: Found = []
-        whole = [name for name in self.choices if name not in {*self.layered, *self.layered.values()}]
-        free = [name for name in whole if name not in self.conditions and name not in self.when]
-        optional = [one for one in whole if one not in self.conditions and not _is_required(self.genes, one)]
-        for name, others in self.when.items():
-            for where, known in ((("when", name), optional), *((("when", name, other), free) for other in others)):
-                if where[-1] not in known:
-                    hint = did_you_mean(where[-1], known) or f"; it can name {', '.join(known) or 'none here'}"
-                    found.append((where, f"'{where[-1]}' is no choice that a condition can name here{hint}"))
-            for other, values in others.items():
-                strange = [value for value in values if other in free and not allows(self.choices[other], value)]
-                if strange or not values:
-                    taken = f"never takes {strange[0]!r}" if strange else "needs values"
-                    found.append((("when", name, other), f"'{other}' {taken}; list values that it may have"))
-        return found
 
 
 def _is_required(genes: type[Genes], name: str) -> bool:
     return name not in genes.model_fields or genes.model_fields[name].is_required()
-
-
-def allows(choice: Any, value: Any) -> bool:
-    """Say whether a choice may take a value."""
-    if isinstance(choice, Categorical):
-        return value in choice.values
-    return isinstance(value, int | float) and not isinstance(value, bool) and choice.low <= value <= choice.high
-
-
-def _is_choice(value: Any) -> bool:
-    return isinstance(value, Categorical | Range) or (isinstance(value, list) and bool(value) and _is_choice(value[0]))
 
 
 class HiddenGenes(Genes):

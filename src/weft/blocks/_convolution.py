@@ -6,12 +6,13 @@ that what is left is too short for falls away.
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from typing import Any, ClassVar, Self
 
 from pydantic import Field, model_validator
 
 from weft.blocks._base import Count, HiddenBlock, HiddenGenes, PerLayer, Shape
-from weft.choice import Choice, one_of
+from weft.choice import Choice, one_of, whole
 
 
 class ConvolutionGenes(HiddenGenes):
@@ -32,17 +33,18 @@ class ConvolutionGenes(HiddenGenes):
     def fitted(self, shape: Shape) -> Self:
         sides, fitted = shape[:-1], []
         for stride, pool in zip(self.stride, self.pool, strict=True):
-            fitting = stride if stride <= min(sides) else 1
-            sides = _strided(sides, fitting)
-            fitted.append((fitting, pool if pool <= min(sides) else 1))
-            sides = tuple(side // fitted[-1][1] for side in sides)
+            stride = fitting(stride, sides)
+            sides = _strided(sides, stride)
+            pool = fitting(pool, sides)
+            sides = _pooled(sides, pool)
+            fitted.append((stride, pool))
         strides, pools = zip(*fitted, strict=True)
         return self.model_copy(update={"stride": strides, "pool": pools})
 
     def output_shape(self, shape: Shape) -> Shape:
         sides = shape[:-1]
         for stride, pool in zip(self.stride, self.pool, strict=True):
-            sides = tuple(side // pool for side in _strided(sides, stride))
+            sides = _pooled(_strided(sides, stride), pool)
         return (*sides, self.filters[-1])
 
     def build(self, x: Any, prefix: str) -> Any:
@@ -80,6 +82,24 @@ class ConvolutionBlock(HiddenBlock):
 
     layered: ClassVar[dict[str, str]] = dict.fromkeys(("filters", "kernel", "stride", "pool"), "depth")
 
+    def shapes(self, shape: Shape) -> Iterable[Shape]:
+        reached = {shape[:-1]}
+        layers = zip(*(self._each(name) for name in ("filters", "stride", "pool")), strict=True)
+        for depth, (filters, strides, pools) in enumerate(layers, start=1):
+            reached = {_strided(sides, fitting(stride, sides)) for sides in reached for stride in whole(strides)}
+            reached = {_pooled(sides, fitting(pool, sides)) for sides in reached for pool in whole(pools)}
+            if depth in whole(self.depth):
+                yield from ((*sides, width) for sides in reached for width in whole(filters))
+
+
+def fitting(step: int, sides: Sequence[int]) -> int:
+    """Return a stride or a pooling, or 1 if one of the sides is too short for it."""
+    return step if step <= min(sides) else 1
+
 
 def _strided(sides: Shape, stride: int) -> Shape:
     return tuple(-(-side // stride) for side in sides)
+
+
+def _pooled(sides: Shape, pool: int) -> Shape:
+    return tuple(side // pool for side in sides)

@@ -9,12 +9,13 @@ arXiv:2006.04768.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any, ClassVar, Literal, Self
 
 from pydantic import Field
 
-from weft.blocks._base import Count, Genes, GenesType, HiddenBlock, HiddenGenes, Natural, Shape, allows
-from weft.choice import Choice, one_of
+from weft.blocks._base import Count, Genes, GenesType, HiddenBlock, HiddenGenes, Natural, Shape
+from weft.choice import Choice, allows, one_of
 
 Kind = Literal["multi_head", "linformer"]
 
@@ -93,5 +94,5 @@ class AttentionBlock(HiddenBlock):
             return found
         return found | {"kind": "linformer", "projection": self.projection.bounds[1]}
 
-    def known_shape(self, shape: Shape | None) -> Shape | None:
-        return shape
+    def shapes(self, shape: Shape) -> Iterable[Shape]:
+        return (shape,)

@@ -5,13 +5,15 @@ The block `ConvAttn` of SNAC-Pack (arXiv:2605.16138): one head, whose queries, k
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from math import prod
 from typing import Any, ClassVar, Literal, Self
 
 from pydantic import Field
 
 from weft.blocks._base import Count, GenesType, HiddenBlock, HiddenGenes, Shape
-from weft.choice import Choice, one_of
+from weft.blocks._convolution import fitting
+from weft.choice import Choice, one_of, whole
 
 
 class ConvAttentionGenes(HiddenGenes):
@@ -24,7 +26,7 @@ class ConvAttentionGenes(HiddenGenes):
     hidden: Count
 
     def fitted(self, shape: Shape) -> Self:
-        return self if self.pool <= min(shape[:-1]) else self.model_copy(update={"pool": 1})
+        return self.model_copy(update={"pool": fitting(self.pool, shape[:-1])})
 
     def output_shape(self, shape: Shape) -> Shape:
         return (*(side // self.pool for side in shape[:-1]), self.filters)
@@ -57,3 +59,8 @@ class ConvAttentionBlock(HiddenBlock):
     genes: ClassVar[GenesType] = ConvAttentionGenes
     takes: ClassVar[tuple[int, ...]] = (2, 3)
     no_hls: ClassVar[str | None] = "hls4ml 1.3 knows attention of an older HGQ2 only"
+
+    def shapes(self, shape: Shape) -> Iterable[Shape]:
+        *sides, _ = shape
+        pools = {fitting(pool, sides) for pool in self.taken("pool")}
+        return ((*(side // pool for side in sides), filters) for pool in pools for filters in whole(self.filters))

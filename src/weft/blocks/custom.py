@@ -83,7 +83,7 @@ class CustomBlock(Block):
         assert isinstance(genes, CustomGenes)
         return dict(genes.parameters)
 
-    def objection(self, shape: Shape) -> str | None:
+    def fault(self) -> str | None:
         arguments = inspect.signature(load(self.builder, WHAT)).parameters
         open_ended = any(one.kind is one.VAR_KEYWORD for one in arguments.values())
         missing = [name for name in ("name", *self.parameters) if name not in arguments and not open_ended]

@@ -5,12 +5,13 @@ Source: Zaheer et al., "Deep Sets", 2017, arXiv:1703.06114; as energy flow netwo
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any, ClassVar, Literal
 
 from pydantic import Field
 
 from weft.blocks._base import Count, GenesType, HiddenBlock, HiddenGenes, Natural, PerLayer, Shape
-from weft.choice import Categorical, Choice, one_of
+from weft.choice import Categorical, Choice, one_of, whole
 
 Aggregation = Literal["sum", "mean", "max"]
 
@@ -64,6 +65,10 @@ class DeepsetsBlock(HiddenBlock):
 
     def gives(self, rank: int) -> int:
         return 1
+
+    def shapes(self, shape: Shape) -> Iterable[Shape]:
+        names = ("phi", "rho") if 0 in whole(self.rho_depth) else ("rho",)
+        return ((width,) for name in names for width in self.last(name))
 
     def hls_objection(self) -> str | None:
         summed = isinstance(self.aggregation, Categorical) and "sum" in self.aggregation.values

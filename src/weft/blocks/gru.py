@@ -6,6 +6,7 @@ Source: Cho et al., 2014, arXiv:1406.1078.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any, ClassVar, Literal
 
 from pydantic import Field
@@ -51,3 +52,6 @@ class GruBlock(Block):
 
     def gives(self, rank: int) -> int:
         return 1
+
+    def shapes(self, shape: Shape) -> Iterable[Shape]:
+        return ((units,) for units in self.last("units"))

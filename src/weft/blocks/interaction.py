@@ -7,6 +7,7 @@ interaction networks, arXiv:1612.00222.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any, ClassVar, Literal
 
 from pydantic import Field
@@ -56,3 +57,6 @@ class InteractionBlock(HiddenBlock):
     layered: ClassVar[dict[str, str]] = {"units": "depth"}
     takes: ClassVar[tuple[int, ...]] = (2,)
     no_hls: ClassVar[str | None] = "hls4ml has no RepeatVector"
+
+    def shapes(self, shape: Shape) -> Iterable[Shape]:
+        return ((shape[0], units) for units in self.last("units"))

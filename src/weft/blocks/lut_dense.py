@@ -6,6 +6,7 @@ and the tables are what is left of it. These are HGQ2's layers `QDenseT`.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any, ClassVar, Literal
 
 from pydantic import Field
@@ -56,3 +57,6 @@ class LutDenseBlock(Block):
 
     def gives(self, rank: int) -> int:
         return 1
+
+    def shapes(self, shape: Shape) -> Iterable[Shape]:
+        return ((units,) for units in self.last("units"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any, ClassVar, Literal
 
 from pydantic import Field
@@ -47,3 +48,6 @@ class MlpBlock(HiddenBlock):
 
     def gives(self, rank: int) -> int:
         return 1
+
+    def shapes(self, shape: Shape) -> Iterable[Shape]:
+        return ((units,) for units in self.last("units"))

@@ -5,6 +5,7 @@ Source: Tolstikhin et al., "MLP-Mixer", 2021, arXiv:2105.01601; for jets at the 
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
@@ -69,5 +70,5 @@ class MlpMixerBlock(HiddenBlock):
     layered: ClassVar[dict[str, str]] = {"places": "depth", "features": "depth"}
     takes: ClassVar[tuple[int, ...]] = (2,)
 
-    def known_shape(self, shape: Shape | None) -> Shape | None:
-        return shape
+    def shapes(self, shape: Shape) -> Iterable[Shape]:
+        return (shape,)

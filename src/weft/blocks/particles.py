@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
 from weft.blocks._base import Block, Count, Genes, GenesType, Natural, Shape
-from weft.choice import Choice, one_of
+from weft.choice import Categorical, Choice, one_of, whole
 from weft.section import did_you_mean, refuse
 
 ALL = "all"
@@ -19,7 +19,14 @@ class ParticlesGenes(Genes):
 
     type: Literal["particles"] = "particles"
     count: Count
-    features: tuple[int, ...] = ()
+    features: tuple[Natural, ...] = ()
+
+    def objection(self, shape: Shape) -> str | None:
+        if self.count > shape[0]:
+            return f"reads {self.count} particles, and a row has {shape[0]}; lower count"
+        if max(self.features, default=0) >= shape[1]:
+            return f"reads feature {max(self.features)}, and a particle has {shape[1]}, numbered from 0"
+        return None
 
     def fitted(self, shape: Shape) -> Self:
         every = tuple(range(shape[1]))
@@ -57,7 +64,7 @@ class ParticlesBlock(Block):
     sets: dict[str, list[Natural]] = Field(default={}, description="Features by name, each numbered from 0.")
 
     genes: ClassVar[GenesType] = ParticlesGenes
-    blind: ClassVar[str | None] = "cannot know how long a row is; put it before blocks that change that"
+    blind: ClassVar[str | None] = "cannot know how long a row is; put it before blocks of unknown shape"
     takes: ClassVar[tuple[int, ...]] = (2,)
     no_hls: ClassVar[str | None] = "hls4ml has no Cropping1D"
 
@@ -84,4 +91,12 @@ class ParticlesBlock(Block):
 
     def objection(self, shape: Shape) -> str | None:
         wrong = [f"{name} has feature {i}" for name, one in self.sets.items() for i in one if i >= shape[1]]
-        return f"{wrong[0]}, and a particle has {shape[1]}, numbered from 0" if wrong else None
+        if wrong:
+            return f"{wrong[0]}, and a particle has {shape[1]}, numbered from 0"
+        return ParticlesGenes(count=self.count.bounds[0]).objection(shape)
+
+    def shapes(self, shape: Shape) -> Iterable[Shape]:
+        assert isinstance(self.features, Categorical)
+        names = {*self.features.values, *([ALL] if self._conditions("features") else [])}
+        widths = {len(self.sets.get(name, ())) or shape[1] for name in names}
+        return ((min(count, shape[0]), width) for count in whole(self.count) for width in widths)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from math import prod
 from typing import Any, ClassVar, Literal
 
@@ -15,6 +16,11 @@ class ReshapeGenes(Genes):
 
     type: Literal["reshape"] = "reshape"
     shape: tuple[Count, ...] = Field(min_length=1, max_length=3)
+
+    def objection(self, shape: Shape) -> str | None:
+        if prod(shape) == prod(self.shape):
+            return None
+        return f"has {prod(self.shape)} numbers, and rows of shape {shape} have {prod(shape)}; make them equal"
 
     def output_shape(self, shape: Shape) -> Shape:
         return self.shape
@@ -38,15 +44,13 @@ class ReshapeBlock(Block):
     )
 
     genes: ClassVar[GenesType] = ReshapeGenes
-    blind: ClassVar[str | None] = "cannot know how many numbers a row has; put it first"
+    blind: ClassVar[str | None] = "cannot know how many numbers a row has; put it before blocks of unknown shape"
 
     def gives(self, rank: int) -> int:
         return len(self.shape)
 
     def objection(self, shape: Shape) -> str | None:
-        if prod(shape) == prod(self.shape):
-            return None
-        return f"has {prod(self.shape)} numbers, and rows of shape {shape} have {prod(shape)}; make them equal"
+        return ReshapeGenes(shape=tuple(self.shape)).objection(shape)
 
-    def known_shape(self, shape: Shape | None) -> Shape | None:
-        return tuple(self.shape)
+    def shapes(self, shape: Shape) -> Iterable[Shape]:
+        return (tuple(self.shape),)

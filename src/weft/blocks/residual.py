@@ -5,6 +5,7 @@ Source: He et al., "Deep Residual Learning", CVPR 2016, arXiv:1512.03385.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any, ClassVar, Literal
 
 from pydantic import Field
@@ -49,5 +50,5 @@ class ResidualBlock(HiddenBlock):
     genes: ClassVar[GenesType] = ResidualGenes
     layered: ClassVar[dict[str, str]] = {"units": "depth"}
 
-    def known_shape(self, shape: Shape | None) -> Shape | None:
-        return shape
+    def shapes(self, shape: Shape) -> Iterable[Shape]:
+        return (shape,)

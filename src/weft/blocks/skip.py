@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any, ClassVar, Literal
 
 from pydantic import Field
@@ -28,5 +29,5 @@ class SkipBlock(Block):
 
     genes: ClassVar[GenesType] = SkipGenes
 
-    def known_shape(self, shape: Shape | None) -> Shape | None:
-        return shape
+    def shapes(self, shape: Shape) -> Iterable[Shape]:
+        return (shape,)

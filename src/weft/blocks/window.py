@@ -5,13 +5,13 @@ A trace is (length, channels), or flat with the channels of each sample side by 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, ClassVar, Literal
 
 from pydantic import Field
 
 from weft.blocks._base import Block, Count, Genes, GenesType, Natural, Shape
-from weft.choice import Categorical, Choice
+from weft.choice import Categorical, Choice, whole
 
 
 class WindowGenes(Genes):
@@ -21,6 +21,12 @@ class WindowGenes(Genes):
     start: Natural
     length: Count
     channels: Count = 2
+
+    def objection(self, shape: Shape) -> str | None:
+        if len(shape) == 1 and shape[0] % self.channels:
+            return f"reads samples of {self.channels} channels, and a row has {shape[0]} numbers; set channels"
+        end, samples = self.start + self.length, _samples(shape, self.channels)
+        return f"ends at sample {end}, and a trace has {samples}; lower start or length" if end > samples else None
 
     def output_shape(self, shape: Shape) -> Shape:
         return (self.length, shape[1]) if len(shape) == 2 else (self.length * self.channels,)
@@ -51,7 +57,7 @@ class WindowBlock(Block):
     channels: Count = Field(default=2, ge=1, description="Numbers of one sample, where a row is flat.")
 
     genes: ClassVar[GenesType] = WindowGenes
-    blind: ClassVar[str | None] = "cannot know how long a row is; put it before blocks that change that"
+    blind: ClassVar[str | None] = "cannot know how long a row is; put it before blocks of unknown shape"
     takes: ClassVar[tuple[int, ...]] = (1, 2)
     no_hls: ClassVar[str | None] = "hls4ml has no Cropping1D"
 
@@ -61,22 +67,21 @@ class WindowBlock(Block):
         Of a list the starts that fit are counted through anew from the first; a range ends where the last one fits.
         """
         assert shape is not None, "a window stands where shapes are known"
-        samples = self._samples(shape)
+        samples = _samples(shape, self.channels)
         length = self._fits(self.length, asked["length"], samples - self.start.bounds[0])
         return WindowGenes(
             start=self._fits(self.start, asked["start"], samples - length), length=length, channels=self.channels
         )
 
     def objection(self, shape: Shape) -> str | None:
-        if len(shape) == 1 and shape[0] % self.channels:
-            return f"reads samples of {self.channels} channels, and a row has {shape[0]} numbers; set channels"
-        shortest = self.start.bounds[0] + self.length.bounds[0]
-        if shortest <= self._samples(shape):
-            return None
-        return f"ends at sample {shortest} or later, and a trace has {self._samples(shape)}; lower start or length"
+        return WindowGenes(start=self.start.bounds[0], length=self.length.bounds[0], channels=self.channels).objection(
+            shape
+        )
 
-    def _samples(self, shape: Shape) -> int:
-        return shape[0] if len(shape) == 2 else shape[0] // self.channels
+    def shapes(self, shape: Shape) -> Iterable[Shape]:
+        most = _samples(shape, self.channels) - self.start.bounds[0]
+        lengths = (length for length in whole(self.length) if length <= most)
+        return ((length, shape[1]) if len(shape) == 2 else (length * self.channels,) for length in lengths)
 
     @staticmethod
     def _fits(choice: Choice[int], value: int, most: int) -> int:
@@ -86,3 +91,7 @@ class WindowBlock(Block):
             return most if choice.step is None else choice.low + (most - choice.low) // choice.step * choice.step
         fitting = [one for one in choice.values if one <= most]
         return fitting[choice.values.index(value) % len(fitting)]
+
+
+def _samples(shape: Shape, channels: int) -> int:
+    return shape[0] if len(shape) == 2 else shape[0] // channels

@@ -8,6 +8,7 @@ from pydantic import BeforeValidator, Field, model_validator
 
 from weft.blocks import Count, MlpBlock, NonNegative, Slot
 from weft.choice import Categorical, Choice, one_of
+from weft.conditions import Conditional
 from weft.config.numbers import Granularity, IntegerBits
 from weft.prune import methods
 from weft.section import Section, refuse, with_default_tag
@@ -18,8 +19,11 @@ Bits = Annotated[int, Field(ge=1, le=24)]
 StartBits = Annotated[int, Field(ge=1, le=12)]
 Positive = Annotated[float, Field(gt=0)]
 
+DEFAULT_BITS = 8
+"""Width of fixed-point numbers where none is given."""
 
-class OptimizerSpace(Section):
+
+class OptimizerSpace(Conditional):
     """The optimiser, Adam, and what the search may choose of it."""
 
     learning_rate: Choice[Positive] = Field(
@@ -43,12 +47,12 @@ class FloatQuantization(Section):
     cost_bits: int = Field(default=8, ge=2, le=24, description="Width that the cost models assume, in bits.")
 
 
-class FixedQuantization(Section):
+class FixedQuantization(Conditional):
     """One fixed-point format a layer, as `ap_fixed<total_bits, integer_bits>`: the sign counts in both."""
 
     mode: Literal["fixed"] = Field(default="fixed", description="How weights and activations are represented.")
     total_bits: Choice[Bits] = Field(
-        default=one_of(8), description="Width of weights and activations with the sign, in bits."
+        default=one_of(DEFAULT_BITS), description="Width of weights and activations with the sign, in bits."
     )
     integer_bits: Choice[IntegerBits | Literal["auto"]] = Field(
         default=one_of("auto"),
@@ -61,7 +65,8 @@ class FixedQuantization(Section):
 
     @model_validator(mode="after")
     def _integer_bits_fit(self) -> FixedQuantization:
-        narrowest = self.total_bits.bounds[0]
+        widths: list[int] = self.when.get("integer_bits", {}).get("total_bits") or [self.total_bits.bounds[0]]
+        narrowest = min([*widths, *([DEFAULT_BITS] if "total_bits" in self.when else [])])
         values = self.integer_bits.values if isinstance(self.integer_bits, Categorical) else self.integer_bits.bounds
         most = max((bits for bits in values if isinstance(bits, int)), default=narrowest)
         if most > narrowest:
@@ -76,7 +81,7 @@ class FixedQuantization(Section):
         return self
 
 
-class HgqQuantization(Section):
+class HgqQuantization(Conditional):
     """Every weight and activation learns its own width (HGQ), under a price `beta` for each effective bit operation."""
 
     mode: Literal["hgq"] = Field(default="hgq", description="How weights and activations are represented.")
@@ -104,7 +109,7 @@ else:
     MethodName = Literal[("none", *sorted(methods()))]
 
 
-class PruningSpace(Section):
+class PruningSpace(Conditional):
     """Which weights a trial removes while it trains; the methods have their usual settings."""
 
     method: Choice[MethodName] = Field(description="The pruning method, or none.")

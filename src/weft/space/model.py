@@ -41,7 +41,7 @@ def build(architecture: Architecture, seed: int = 0) -> keras.Model:
     inputs = keras.Input(architecture.input_shape, name="features")
     x = inputs
     for i, genes in enumerate(architecture.blocks):
-        x = genes.build(x, f"block{i}")
+        x = genes.fitted(tuple(x.shape[1:])).build(x, f"block{i}")  # behind a block of unknown shape it is known here
     x = flatten(x, f"{OUTPUT_NAME}_flatten")
     outputs = dense(x, architecture.n_outputs, "none", "none", OUTPUT_NAME)
     model = keras.Model(inputs, outputs, name="weft")

@@ -6,14 +6,16 @@ import itertools
 import math
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any
+from functools import cache
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pydantic import ValidationError
 
-from weft.blocks import BLOCKS, RANKS, Block, Chooser, Genes, MlpGenes, Shape, allows, options
-from weft.choice import Categorical, Choice, one_of
+from weft.blocks import BLOCKS, RANKS, Block, Chooser, Genes, MlpGenes, Shape, options
+from weft.choice import Categorical, Choice, allows, one_of
+from weft.conditions import Conditional
 from weft.config import BaselineConfig, QuantizationSpace, SpaceConfig
-from weft.config.space import PruningSpace
+from weft.config.space import FloatQuantization, OptimizerSpace, PruningSpace
 from weft.errors import ConfigError
 from weft.prune import method_of
 from weft.space.architecture import Architecture, FixedNumbers, FloatNumbers, HgqNumbers, Pruning, parse
@@ -24,6 +26,9 @@ if TYPE_CHECKING:
 
 MOST_ORDERS = 4096
 """So many sequences of types of blocks are told apart."""
+
+MOST_SHAPES = 1024
+"""So many shapes of rows behind a block are told apart; more count as not known."""
 
 Order = tuple[Block, ...]
 """The block of each place."""
@@ -66,14 +71,16 @@ class Space:
 
     def _params(self, architecture: Architecture, order: str) -> dict[str, Any]:
         """Return the parameters of a network in one order of blocks, with those that are skipped."""
-        wanted = {"learning_rate": architecture.learning_rate, "weight_decay": architecture.weight_decay or 0.0}
-        wanted |= {"batch_size": architecture.batch_size, "schedule": architecture.schedule}
-        wanted |= architecture.numbers.model_dump(exclude={"mode"})
+        training = {"learning_rate": architecture.learning_rate, "weight_decay": architecture.weight_decay or 0.0}
+        training |= {"batch_size": architecture.batch_size, "schedule": architecture.schedule}
+        wanted: dict[str, Any] = self.config.optimizer.active(training)
+        numbers, quantization = architecture.numbers, self.config.quantization
+        if not isinstance(quantization, FloatQuantization):
+            wanted |= quantization.active({name: getattr(numbers, name) for name in type(numbers).model_fields})
         if self.config.pruning is not None:
             pruning = architecture.pruning
-            wanted["pruning.method"] = "none" if pruning is None else pruning.method
-            if pruning is not None and pruning.sparsity is not None:
-                wanted["pruning.sparsity"] = pruning.sparsity
+            pruned = {"method": "none"} if pruning is None else pruning.model_dump(exclude_none=True)
+            wanted |= {f"pruning.{name}": value for name, value in self.config.pruning.active(pruned).items()}
         if len(self.orders) > 1:
             wanted["blocks"] = order
         blocks = iter(architecture.blocks)
@@ -126,25 +133,21 @@ class Space:
             shared = ("activation", "normalization", "dropout", "l1")
             blocks = [MlpGenes(units=tuple(config.units or ()), **{name: getattr(config, name) for name in shared})]
         given = {"beta": config.beta, "total_bits": config.total_bits}
+        given = {name: one for name, one in given.items() if one is not None}
 
-        def value(name: str, choice: Choice | None) -> Any:
+        def value(name: str, choice: Choice) -> Any:
             """Return what the baseline says, or else what the space lists first."""
-            if choice is None or given.get(name) is not None:
-                return given.get(name)
-            return choice.values[0] if isinstance(choice, Categorical) else choice.low
+            first = choice.values[0] if isinstance(choice, Categorical) else choice.low
+            return {**given, "learning_rate": config.learning_rate}.get(name, first)
 
-        optimizer = self.config.optimizer
         try:
             return Architecture(
                 input_shape=self.input_shape,
                 n_outputs=self.n_outputs,
                 blocks=_walked(blocks, self.input_shape),
-                numbers=_numbers(self.config.quantization, value),
-                learning_rate=config.learning_rate,
-                weight_decay=value("weight_decay", optimizer.weight_decay) or None,
-                batch_size=value("batch_size", optimizer.batch_size),
-                schedule=value("schedule", optimizer.schedule),
+                numbers=_numbers(self.config.quantization, value, given),
                 pruning=_pruning(self.config.pruning, value),
+                **{**_training(self.config.optimizer, value), "learning_rate": config.learning_rate},
             )
         except ValidationError as error:
             found = error.errors()[0]
@@ -165,16 +168,12 @@ class Space:
                 if block is taken[i] and block.type != "skip":
                     blocks.append(block.decide(asked, shape))
                     shape = None if shape is None else blocks[-1].output_shape(shape)
-        optimizer = self.config.optimizer
         return Architecture(
             input_shape=self.input_shape,
             n_outputs=self.n_outputs,
             blocks=tuple(blocks),
             numbers=_numbers(self.config.quantization, choose),
-            learning_rate=choose("learning_rate", optimizer.learning_rate),
-            weight_decay=choose("weight_decay", optimizer.weight_decay) or None,
-            batch_size=None if optimizer.batch_size is None else choose("batch_size", optimizer.batch_size),
-            schedule=None if optimizer.schedule is None else choose("schedule", optimizer.schedule),
+            **_training(self.config.optimizer, choose),
             pruning=_pruning(self.config.pruning, choose),
         ).model_dump(mode="json")
 
@@ -195,21 +194,45 @@ class Space:
         return found
 
 
+class _Rows(NamedTuple):
+    """What is known of rows: how many axes they have, and every shape that they may have; None if that is not known."""
+
+    rank: int
+    shapes: frozenset[Shape] | None
+
+
 def _legal_orders(slots: Sequence[Sequence[Block]], input_shape: Shape) -> dict[str, Order]:
-    """Return the sequences of blocks in which each can read what the one before gives, by a name for each."""
+    """Return the sequences of blocks in which each can read whatever the one before may give, by a name for each."""
     n_orders = math.prod(map(len, slots))
     if n_orders > MOST_ORDERS:
         raise ConfigError(
             f"space.blocks has {n_orders:,} sequences of types, and {MOST_ORDERS:,} are the most; take away places, or "
             "types from one_of"
         )
+    for i, block in ((i, block) for i, slot in enumerate(slots) for block in slot):
+        if (fault := block.fault()) is not None:
+            raise ConfigError(f"space.blocks: block {i}, {block.type}, {fault}")
+    first = _Rows(len(input_shape), frozenset([input_shape]))
+
+    @cache
+    def behind(i: int, choice: int, rows: _Rows) -> _Rows | str:
+        objection = _objection(slots[i][choice], rows)
+        if objection is None:
+            return _behind(slots[i][choice], rows)
+        reason, shape = objection
+        given = "" if shape in (None, input_shape) else f" (blocks before it may give rows of shape {shape})"
+        return f"block {i}, {slots[i][choice].type}, {reason}{given}"
+
     legal, reasons = {}, {}
-    for order in itertools.product(*slots):
-        reason = _objection(order, input_shape)
-        if reason is None:
-            legal[" > ".join(block.type for block in order)] = order
+    for order in itertools.product(*(range(len(slot)) for slot in slots)):
+        rows: _Rows | str = first
+        for i, choice in enumerate(order):
+            rows = rows if isinstance(rows, str) else behind(i, choice, rows)
+        if isinstance(rows, str):
+            reasons[rows] = None
         else:
-            reasons[reason] = None
+            blocks = tuple(slot[choice] for slot, choice in zip(slots, order, strict=True))
+            legal[" > ".join(block.type for block in blocks)] = blocks
     if not legal:
         raise ConfigError(
             f"space.blocks: no sequence of these blocks suits rows of shape {input_shape}: "
@@ -218,19 +241,26 @@ def _legal_orders(slots: Sequence[Sequence[Block]], input_shape: Shape) -> dict[
     return legal
 
 
-def _objection(order: Order, input_shape: Shape) -> str | None:
-    """Return why blocks cannot follow one another, or None; a shape is known until choices change it."""
-    shape: Shape | None = input_shape
-    rank = len(input_shape)
-    for i, block in enumerate(order):
-        if rank not in block.takes:
-            reads = " or ".join(RANKS[one] for one in block.takes)
-            return f"block {i}, {block.type}, reads {reads}, and gets {RANKS[rank]}"
-        reason = block.objection(shape) if shape is not None else block.blind
-        if reason is not None:
-            return f"block {i}, {block.type}, {reason}"
-        shape, rank = block.known_shape(shape), block.gives(rank)
-    return None
+def _objection(block: Block, rows: _Rows) -> tuple[str, Shape | None] | None:
+    """Return why a block cannot read rows, and of which shape, where it is the shape that matters."""
+    if rows.rank not in block.takes:
+        reads = " or ".join(RANKS[one] for one in block.takes)
+        return f"reads {reads}, and gets {RANKS[rows.rank]}", None
+    if rows.shapes is None:
+        return None if block.blind is None else (block.blind, None)
+    reasons = ((block.objection(shape), shape) for shape in sorted(rows.shapes))
+    return next(((reason, shape) for reason, shape in reasons if reason is not None), None)
+
+
+def _behind(block: Block, rows: _Rows) -> _Rows:
+    """Return what is known of rows behind a block that can read them."""
+    rank, found = block.gives(rows.rank), set[Shape]()
+    for shape in rows.shapes or ():
+        for one in block.shapes(shape) or ():
+            found.add(one)
+            if len(found) > MOST_SHAPES:
+                return _Rows(rank, None)
+    return _Rows(rank, frozenset(found) or None)
 
 
 def _walked(blocks: Sequence[Genes], input_shape: Shape) -> tuple[Genes, ...]:
@@ -246,30 +276,44 @@ def _walked(blocks: Sequence[Genes], input_shape: Shape) -> tuple[Genes, ...]:
         if shape is not None and len(shape) not in takes:
             reads = " or ".join(RANKS[one] for one in takes)
             raise ConfigError(f"search.baselines: block {i}, {genes.type}, reads {reads}, and gets {RANKS[len(shape)]}")
+        if shape is not None and (reason := genes.objection(shape)) is not None:
+            raise ConfigError(f"search.baselines: block {i}, {genes.type}, {reason}")
         found.append(genes if shape is None else genes.fitted(shape))
         shape = None if shape is None else found[-1].output_shape(shape)
     return tuple(found)
 
 
-def _numbers(config: QuantizationSpace, choose: Chooser) -> FloatNumbers | FixedNumbers | HgqNumbers:
+def _numbers(
+    config: QuantizationSpace, choose: Chooser, given: Mapping[str, Any] | None = None
+) -> FloatNumbers | FixedNumbers | HgqNumbers:
+    """Return the numbers that were chosen; what is `given` goes before it."""
     match config.mode:
         case "float":
             return FloatNumbers(cost_bits=config.cost_bits)
         case "fixed":
-            names = ("total_bits", "integer_bits", "granularity", "io_bits")
-            return FixedNumbers(**{name: choose(name, getattr(config, name)) for name in names})
+            return FixedNumbers(**{**_chosen(config, choose), **(given or {})})
         case "hgq":
-            names = ("beta", "bits0", "granularity")
-            return HgqNumbers(**{name: choose(name, getattr(config, name)) for name in names})
+            return HgqNumbers(**{**_chosen(config, choose), **(given or {})})
+
+
+def _training(config: OptimizerSpace, choose: Chooser) -> dict[str, Any]:
+    chosen = _chosen(config, choose)
+    return {**chosen, "weight_decay": chosen["weight_decay"] or None}
 
 
 def _pruning(config: PruningSpace | None, choose: Chooser) -> Pruning | None:
     if config is None:
         return None
-    method, sparsity = choose("pruning.method", config.method), choose("pruning.sparsity", config.sparsity)
+    chosen = _chosen(config, choose, "pruning.")
+    method = chosen["method"]
     if method == "none":
         return None
-    return Pruning(method=method, sparsity=sparsity if method_of(method).steered() else None)
+    return Pruning(method=method, sparsity=chosen["sparsity"] if method_of(method).steered() else None)
+
+
+def _chosen(section: Conditional, choose: Chooser, prefix: str = "") -> dict[str, Any]:
+    """Return the values of a section's choices; all are asked for, also where a condition leaves the default."""
+    return section.decided({name: choose(prefix + name, choice) for name, choice in section.choices.items()})
 
 
 def suggest(trial: BaseTrial, name: str, choice: Choice) -> Any:
@@ -278,9 +322,10 @@ def suggest(trial: BaseTrial, name: str, choice: Choice) -> Any:
         return choice.bounds[0]
     if isinstance(choice, Categorical):
         return trial.suggest_categorical(name, list(choice.values))
-    if isinstance(choice.low, int) and isinstance(choice.high, int):
-        return trial.suggest_int(name, choice.low, choice.high, step=choice.step or 1, log=choice.log)
-    return trial.suggest_float(name, choice.low, choice.high, step=choice.step, log=choice.log)
+    low, high = choice.bounds
+    if isinstance(low, int) and isinstance(high, int):
+        return trial.suggest_int(name, low, high, step=choice.step or 1, log=choice.log)
+    return trial.suggest_float(name, low, high, step=choice.step, log=choice.log)
 
 
 def distribution_of(choice: Choice) -> BaseDistribution:
@@ -289,9 +334,10 @@ def distribution_of(choice: Choice) -> BaseDistribution:
 
     if isinstance(choice, Categorical):
         return CategoricalDistribution(choice.values)
-    if isinstance(choice.low, int) and isinstance(choice.high, int):
-        return IntDistribution(choice.low, choice.high, log=choice.log, step=choice.step or 1)
-    return FloatDistribution(choice.low, choice.high, log=choice.log, step=choice.step)
+    low, high = choice.bounds
+    if isinstance(low, int) and isinstance(high, int):
+        return IntDistribution(low, high, log=choice.log, step=choice.step or 1)
+    return FloatDistribution(low, high, log=choice.log, step=choice.step)
 
 
 def _describe(choice: Choice) -> str:
