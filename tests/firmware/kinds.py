@@ -1,7 +1,8 @@
 """One small network for each type of layer that has RTL, and random numbers and formats to put into it.
 
-A network is built once and given other weights, widths and signs for each design: that takes milliseconds, and building
-it seconds. The formats of activations wrap, and the weights are too large for them as often as not.
+Networks of `KINDS` are made of HGQ2's layers, those of `CONVERTED` are Keras graphs that weft converts. A network is
+built once and given other weights, widths and signs for each design: that takes milliseconds, and building it seconds.
+The formats of activations wrap, and the weights are too large for them as often as not.
 """
 
 from __future__ import annotations
@@ -16,9 +17,14 @@ from weft._backend import set_backend
 set_backend()
 
 import keras  # noqa: E402
+from benchmarks import support  # noqa: E402
 from hgq import layers as Q  # noqa: E402
 from hgq.config import QuantizerConfigScope  # noqa: E402
 from hgq.quantizer import Quantizer, QuantizerConfig  # noqa: E402
+
+from weft.compression.finalize import finalize  # noqa: E402
+from weft.config.numbers import HgqNumbers  # noqa: E402
+from weft.quantize.convert import convert  # noqa: E402
 
 
 def table() -> dict[str, Any]:
@@ -75,10 +81,45 @@ KINDS: dict[str, tuple[tuple[int, ...], Any]] = {
 }
 """Each type of layer: the shape of the input, and what is made of it."""
 
+SAME = {
+    "EinsumDense": "einsum",
+    "tanh": "table",
+    "sigmoid": "table",
+    "Softmax": "softmax",
+    "MultiHeadAttention": "attention",
+    "SimpleRNN": "rnn",
+    "GRU": "gru",
+}
+"""Cases of benchmarks/support.py that are among `KINDS`, smaller."""
+
+SMALL = {support.ROW: (6,), support.LINE: (4, 2), support.IMAGE: (4, 3, 2), support.SEQUENCE: (2, 2)}
+"""Shapes of those cases, and what they are here."""
+
+CONVERTED: dict[str, tuple[tuple[int, ...], Any]] = {
+    name: (SMALL[shape], make) for name, (shape, make) in support.CASES.items() if name not in SAME
+}
+"""All other cases, in the form of `KINDS`."""
+
+ALL = (*KINDS, *CONVERTED)
+
 
 @cache
 def network(kind: str) -> keras.Model:
     """Return the network of a kind, the same object every time."""
+    return _converted(kind) if kind in CONVERTED else _of_hgq2(kind)
+
+
+def _converted(kind: str) -> keras.Model:
+    shape, make = CONVERTED[kind]
+    if isinstance(make, keras.layers.Layer):  # a layer is built for one shape
+        make = type(make).from_config(make.get_config())
+    inputs = keras.Input(shape, name="features")
+    model = keras.Model(inputs, make(inputs), name="converted")
+    x = np.random.default_rng(0).normal(size=(20, *shape)).astype(np.float32)
+    return finalize(convert(model, HgqNumbers()), x)
+
+
+def _of_hgq2(kind: str) -> keras.Model:
     shape, make = KINDS[kind]
     with (
         QuantizerConfigScope(place="all", default_q_type="kbi", b0=3, i0=1),
@@ -106,7 +147,7 @@ def draw(kind: str, seed: int, bits: int, dead: float = 0.0) -> keras.Model:
     """Give the network of a kind random weights and formats.
 
     Args:
-        kind: One of `KINDS`.
+        kind: One of `ALL`.
         seed: Of everything random.
         bits: Width of a format without the sign, at most.
         dead: Share of weights and of activations that have no bits.

@@ -1,34 +1,72 @@
-"""Random small designs of every type of layer: Keras, adder graph and RTL agree, and the latency is the claimed one.
+"""Random small designs of every type of layer: all levels agree, and the latency is the claimed one.
+
+The levels are Keras, adder graph, RTL, and HLS C simulation for those that hls4ml can do.
 
 Each design is a draw of Hypothesis; its Verilog is simulated with that of many others, since a build of a simulation
-takes longer than a design. `make test-nightly` sets WEFT_RANDOM_DESIGNS and takes other designs every time.
+takes longer than a design; its C++ is compiled by itself. `make test-nightly` sets WEFT_RANDOM_DESIGNS and takes other
+designs every time.
 """
 
 from __future__ import annotations
 
+import math
 import os
 import shutil
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, Phase, assume, given, settings
+from benchmarks import support
+from hypothesis import HealthCheck, Phase, assume, given, seed, settings
 from hypothesis import strategies as st
 
 from tests.firmware.batch import batch
-from tests.firmware.kinds import KINDS, draw
+from tests.firmware.kinds import ALL, SAME, draw
 from tests.firmware.models import PART
 from weft.adder_graph import AdderGraph
-from weft.config import RtlConfig, SolverConfig
+from weft.config import HlsConfig, RtlConfig, SolverConfig
 from weft.errors import UnsupportedError
-from weft.firmware import Project, emit, extreme_inputs, reference
+from weft.firmware import Project, emit, extreme_inputs, hls, reference
+from weft.quantize.dead import remove_dead
 
 ROWS, BATCH = 400, 50
 NIGHTLY = os.environ.get("WEFT_RANDOM_DESIGNS")
 GHDL = shutil.which("ghdl") is not None
-QUICK = ("average pool", "batch norm", "conv1d", "dense table", "einsum", "max pool", "one dense", "softmax")
+QUICK = (
+    "average pool",
+    "batch norm",
+    "conv1d",
+    "dense table",
+    "einsum",
+    "max pool",
+    "one dense",
+    "softmax",
+    "Conv1D, dilated",
+    "Conv1D, same, stride 2",
+    "DepthwiseConv2D",
+    "ZeroPadding1D",
+    "Concatenate of three",
+    "Average",
+    "Dot",
+    "LeakyReLU",
+    "slice",
+    "a layer called twice",
+)
 """Types of layers that take little time to build; all others are in the slow test."""
+
+LINES = [
+    [cell.strip() for cell in line.strip("| ").split(" | ")]
+    for line in support.TABLE.read_text().partition(support.BEGIN)[2].partition(support.END)[0].splitlines()
+]
+HEAD = next(line for line in LINES if line[0] == "layer")
+CELLS = {
+    SAME.get(line[0], line[0]): dict(zip(HEAD[1:], line[1:], strict=True))
+    for line in LINES
+    if len(line) == len(HEAD) and line is not HEAD
+}
+"""The table of support: what comes out by flow, by kind."""
 
 
 @dataclass(frozen=True)
@@ -74,10 +112,10 @@ def flows(vhdl: bool) -> st.SearchStrategy[RtlConfig]:
     )
 
 
-def draws(kinds: tuple[str, ...], vhdl: bool) -> st.SearchStrategy[Draw]:
+def draws(kind: str, vhdl: bool) -> st.SearchStrategy[Draw]:
     return st.builds(
         Draw,
-        kind=st.sampled_from(kinds),
+        kind=st.just(kind),
         seed=st.integers(0, 2**32 - 1),
         bits=st.integers(1, 5),
         dead=st.sampled_from([0.0, 0.0, 0.2]),
@@ -114,25 +152,24 @@ def make(one: Draw, directory: Path) -> Made | None:
     return Made(one, emit(graph, directory, PART, one.clock_period_ns), x, outputs)
 
 
-def collect(n: int, directory: Path, kinds: tuple[str, ...], *, vhdl: bool) -> list[Made]:
-    """Draw n designs that have logic."""
+def collect(n: int, directory: Path, kinds: Iterable[str], *, vhdl: bool) -> list[Made]:
+    """Draw n designs of each kind that have logic."""
     found: list[Made] = []
+    for number, kind in enumerate(kinds):
 
-    @settings(
-        max_examples=n,
-        database=None,
-        derandomize=NIGHTLY is None,
-        phases=(Phase.generate, Phase.shrink),
-        suppress_health_check=[HealthCheck.filter_too_much, HealthCheck.too_slow],
-    )
-    @given(draws(kinds, vhdl))
-    def one(drawn: Draw) -> None:
-        made = make(drawn, directory / str(len(found)))
-        assume(made is not None)
-        found.append(made)
+        @settings(
+            max_examples=n,
+            database=None,
+            phases=(Phase.generate, Phase.shrink),
+            suppress_health_check=[HealthCheck.filter_too_much, HealthCheck.too_slow],
+        )
+        @given(draws(kind, vhdl))
+        def one(drawn: Draw) -> None:
+            made = make(drawn, directory / str(len(found)))
+            assume(made is not None)
+            found.append(made)
 
-    one()
-    assert len(found) >= n
+        (one if NIGHTLY else seed(number)(one))()
     return found
 
 
@@ -148,19 +185,52 @@ def check_rtl(designs: list[Made], directory: Path) -> None:
             assert response.latency(made.outputs) == claimed if changes else True, made.draw
 
 
+def check_hls(designs: list[Made], directory: Path) -> None:
+    """Simulate the C++ of all designs that hls4ml can do, each by another strategy; the table says which it cannot."""
+    strategies = ("latency", "resource", "distributed_arithmetic")
+    for number, made in enumerate(designs):
+        model = draw(made.draw.kind, made.draw.seed, made.draw.bits, made.draw.dead)
+        remove_dead(model)  # hls4ml gets finalised models, which have it behind them
+        config = HlsConfig(strategy=strategies[number % 3])
+        refused = CELLS[made.draw.kind][f"vitis {config.strategy} parallel"].startswith("refused")
+        reason = hls.objection(model, config)
+        by_format = "exponentials with more integer bits" in (reason or "")  # of networks of the kind some, and not all
+        assert by_format or (reason is not None) == refused, (made.draw, config.strategy, reason)
+        if reason is None:
+            project = hls.emit(model, directory / f"hls-{number}", config, PART, 5.0)
+            assert np.array_equal(hls.HlsSimulation(project).run(made.x), made.outputs), (made.draw, config.strategy)
+
+
 def test_random_designs_agree_on_all_levels(tmp_path):
-    designs = collect(40, tmp_path, QUICK, vhdl=False)
+    designs = collect(3, tmp_path, QUICK, vhdl=False)
     check_rtl(designs, tmp_path)
     assert {made.draw.kind for made in designs} == set(QUICK)
+
+
+def test_the_c_simulation_of_random_designs_agrees(tmp_path):
+    designs = collect(1, tmp_path, ("Conv1D, same, stride 2", "LeakyReLU", "Dot", "Conv1D, dilated"), vhdl=False)
+    check_hls(designs, tmp_path)
+
+
+def test_every_layer_of_the_table_of_support_is_drawn():
+    exact = [kind for kind, by_flow in CELLS.items() if by_flow[support.RTL] == "exact"]
+    assert len(exact) > 30 and [kind for kind in exact if kind not in ALL] == []
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(8 * 3600)
 def test_many_random_designs_agree_on_all_levels(tmp_path):
     """Of every type of layer, every way to write it, and VHDL where ghdl is."""
-    designs = collect(int(NIGHTLY or 300), tmp_path, tuple(KINDS), vhdl=GHDL)
+    designs = collect(math.ceil(int(NIGHTLY or 300) / len(ALL)), tmp_path, ALL, vhdl=GHDL)
     check_rtl(designs, tmp_path)
-    assert {made.draw.kind for made in designs} == set(KINDS)
+    assert {made.draw.kind for made in designs} == set(ALL) and len(designs) >= 300
     ways = {(made.project.clocked, made.project.language) for made in designs}
     assert ways >= {(clocked, language) for clocked in (True, False) for language in ("verilog", "vhdl")[: 1 + GHDL]}
     assert sum(len(np.unique(made.outputs, axis=0)) > 1 for made in designs) > 0.8 * len(designs)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(3600)
+def test_the_c_simulation_of_designs_of_every_kind_agrees(tmp_path):
+    """Each design of three by a strategy of its own."""
+    check_hls(collect(3, tmp_path, CELLS, vhdl=False), tmp_path)

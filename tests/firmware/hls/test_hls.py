@@ -333,7 +333,7 @@ def test_nothing_is_written_for_a_design_that_is_refused(model, tmp_path):
 def test_layers_that_come_out_wrong_are_refused_with_the_reason():
     import keras
     from hgq.config import QuantizerConfigScope
-    from hgq.layers import QGRU, QAdd, QConv1D, QConv2D, QDense, QMultiHeadAttention
+    from hgq.layers import QGRU, QAdd, QConv1D, QConv2D, QDense, QMultiHeadAttention, QSoftmax
 
     def said(shape, build, **options):
         inputs = keras.Input(shape, name="features")
@@ -362,6 +362,13 @@ def test_layers_that_come_out_wrong_are_refused_with_the_reason():
     two = lambda axis: lambda i: keras.layers.Concatenate(axis=axis)([dense("e")(i), dense("f")(i)])  # noqa: E731
     assert "joins along axis 1, which hls4ml counts without the batch; write axis=-2" in said((4, 2), two(1))
     assert said((4, 2), two(-2)) is None
+    softmax = QSoftmax()
+    assert said((4,), softmax) is None
+    softmax.inv_table.iq.quantizer._i.assign([[-1.0]])
+    softmax.exp_table.oq.quantizer._i.assign([[2.0]])
+    assert "has exponentials with more integer bits than their sum has" in objection(
+        keras.Model(softmax.input, softmax.output), HlsConfig()
+    )
 
 
 def test_a_description_that_is_damaged_is_named(tmp_path):

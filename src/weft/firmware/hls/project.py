@@ -26,6 +26,7 @@ from weft.config import find_part
 from weft.config.hls import HlsConfig
 from weft.errors import ConfigError, RunError, ToolNotFoundError, UnsupportedError
 from weft.firmware._description import described
+from weft.firmware.hls.corrections import correct
 from weft.firmware.hls.refusals import objection
 
 if TYPE_CHECKING:
@@ -234,6 +235,7 @@ def _convert(
     """Return hls4ml's graph of a model, whose layers have `names`, by those that the configuration knows."""
     from hls4ml.converters import convert_from_keras_model
 
+    correct()
     several = isinstance(config.reuse_factor, dict)
     options: dict[str, Any] = {"smarthls_path": _libero_home()} if config.backend == "libero" else {}
     by_layer = config.reuse_factor if isinstance(config.reuse_factor, dict) else {}

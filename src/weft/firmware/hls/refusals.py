@@ -94,6 +94,11 @@ def _of_layer(layer: Any, config: HlsConfig) -> Iterator[str]:
         yield f"{called}: hls4ml has no strategy resource for it; take latency or distributed_arithmetic"
     elif config.io == "stream" and kind.startswith("QEinsumDense"):
         yield f"{called}: hls4ml has it with io parallel only"
+    if kind == "QSoftmax" and _widest(layer.exp_table.oq) > _widest(layer.inv_table.iq):
+        yield (
+            f"{called} has exponentials with more integer bits than their sum has, and hls4ml wraps them; give inv_iq "
+            "as many as exp_oq"
+        )
     if getattr(layer, "_allow_heterogeneous_table", False):
         yield f"{called} may have a table for each value, and hls4ml has one for all (allow_heterogeneous_table=False)"
     if config.io == "stream" and any(_is_mixed(q) for q in _quantizers(layer)):
@@ -130,6 +135,13 @@ def _quantizers(layer: Any) -> Iterator[Any]:
         if getattr(layer, f"_enable_{name}", False):
             found = getattr(layer, name)
             yield from getattr(found, "quantizers", (found,))  # a layer of several inputs holds one for each
+
+
+def _widest(quantizer: Any) -> int:
+    """Return the most integer bits of a quantiser."""
+    from weft import ops
+
+    return int(np.max(ops.convert_to_numpy(quantizer.quantizer.kif[1])))
 
 
 def _is_mixed(quantizer: Any) -> bool:
