@@ -66,7 +66,8 @@ class FixedQuantization(Conditional):
     @model_validator(mode="after")
     def _integer_bits_fit(self) -> FixedQuantization:
         widths: list[int] = self.when.get("integer_bits", {}).get("total_bits") or [self.total_bits.bounds[0]]
-        narrowest = min([*widths, *([DEFAULT_BITS] if "total_bits" in self.when else [])])
+        fallen_back = [DEFAULT_BITS] if "total_bits" in self.when else []
+        narrowest: int = min(widths + fallen_back)
         values = self.integer_bits.values if isinstance(self.integer_bits, Categorical) else self.integer_bits.bounds
         most = max((bits for bits in values if isinstance(bits, int)), default=narrowest)
         if most > narrowest:
