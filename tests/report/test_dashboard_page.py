@@ -69,6 +69,7 @@ def shown(searched):
 def visited(browser, url, viewport=DESKTOP, scheme="light"):
     """Open a dashboard and wait for the first report."""
     context = browser.new_context(viewport=viewport, color_scheme=scheme)
+    context.set_default_timeout(120_000)  # a busy machine took more than the usual 30 s to write the first report
     page = context.new_page()
     page.goto(url)
     page.frame_locator("#report").locator("#verdict").wait_for()
