@@ -62,7 +62,6 @@ PEER_SPACE = [
     "search.batch_size=128",
     "search.baselines=[]",
     "search.workers=2",
-    "search.vmap=never",
 ]
 """SNAC-Pack's jet space with its folds, epochs and batches, on the preset's 8 particles."""
 

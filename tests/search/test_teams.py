@@ -66,7 +66,7 @@ def test_results_come_back_by_member_and_not_at_all_where_one_is_missing():
     [
         (Result(0, 0, {"alone": 3.0, "together": 1.0}), True, r"^yes, 3.00 times as fast, and 1.5 times is worth it$"),
         (Result(0, 0, {"alone": 1.2, "together": 1.0}), False, r"^no, 1.20 times as fast, and 1.5 times is worth it$"),
-        (Result(0, 0), False, r"^no, since there is no accelerator; search.vmap=always does it all the same$"),
+        (Result(0, 0), False, r"^no, since the first networks differ in the number of their batches$"),
         (Result(0, 0, error="no memory"), False, r"^no, since the measurement failed: no memory$"),
     ],
 )
@@ -190,6 +190,19 @@ def test_networks_are_kin_if_only_numbers_of_their_training_differ(tmp_path):
     assert space.kin({**drawn(), "pruning": {"method": "pdp", "sparsity": 0.5}}) is None
 
 
+def test_fixed_networks_are_kin_if_widths_and_points_differ(tmp_path):
+    _, space = real(tmp_path)
+
+    def kin(**numbers):
+        return space.kin(
+            {**space._drawn(lambda name, choice: choice.bounds[0]), "numbers": {"mode": "fixed", **numbers}}
+        )
+
+    first, held = kin(), kin(integer_bits=3)
+    assert first == kin(total_bits=5) == kin(io_bits=9) and held == kin(total_bits=9, integer_bits=-1)
+    assert len({first, held, kin(granularity="channel"), kin(mode="hgq")}) == 4
+
+
 def test_real_candidates_and_folds_train_together_as_they_do_alone(tmp_path):
     given, space = real(tmp_path)
     shared = evaluate.payload(given, ("lut", "ebops"))
@@ -204,7 +217,8 @@ def test_real_candidates_and_folds_train_together_as_they_do_alone(tmp_path):
         (tmp_path / one.directory).mkdir()
     (team,) = teams.teams(jobs, space.kin)
     reply = evaluate.evaluate(Job.from_json(team.to_json()))
-    assert evaluate.evaluate(dataclasses.replace(team, measure=True)).metrics == {}  # no accelerator here
+    measured = evaluate.evaluate(dataclasses.replace(team, measure=True)).metrics
+    assert measured.keys() == {"alone", "together"} and min(measured.values()) > 0
     for one, found in teams.results(team, Result.from_json(json.dumps(reply.to_dict()))):
         alone = evaluate.evaluate(one)
         assert found.error is None and (found.number, found.fold) == (one.number, one.fold)

@@ -177,8 +177,6 @@ def _evaluate_team(job: Job) -> Result:
     from weft.train.together import Member, alike, fit_together, measure
 
     start = time.perf_counter()
-    if job.measure and not _accelerated():
-        return Result(job.number, job.fold)
     jobs = teams.members(job)
     ready = [_Prepared.of(one, _Given.of(one)) for one in jobs]
     group = [
@@ -186,6 +184,8 @@ def _evaluate_team(job: Job) -> Result:
         for one in ready
     ]
     if not alike(group):
+        if job.measure:
+            return Result(job.number, job.fold)
         return teams.joined([evaluate(one) for one in jobs])
     if job.measure:
         return Result(job.number, job.fold, metrics=measure(group), seconds=time.perf_counter() - start)
@@ -200,12 +200,6 @@ def _evaluate_team(job: Job) -> Result:
         state = outcome[0]
         found.append(_guarded(one, lambda job, _, __, mine=mine, state=state: mine.result(job, state, share, compiled)))
     return teams.joined(found)
-
-
-def _accelerated() -> bool:
-    import jax
-
-    return jax.default_backend() != "cpu"
 
 
 def as_drawn(config: SearchConfig, architecture: Architecture) -> SearchConfig:

@@ -1,10 +1,9 @@
 """Jobs that train in one program: a team goes to a worker as one job, and comes back as the results of all.
 
-Candidates whose networks differ in nothing but numbers (seeds, folds, learning rate, price of bits, first widths) can
-be trained side by side, see `weft.train.together`. Whether that is faster depends on the machine, so on an accelerator
-the first team is measured, and the search notes what it found; a resumed search goes by the note. On a CPU it gained
-0.9 to 1.5 when it was measured, so nobody measures again. Which jobs form a team follows from the
-generation alone, so a killed search forms the same ones.
+Candidates whose networks differ in nothing but numbers (seeds, folds, learning rate, precision, price of bits) can be
+trained side by side, see `weft.train.together`. Whether that is faster depends on the machine and the network, so the
+first team is measured, and the search notes what it found; a resumed search goes by the note. Which jobs form a team
+follows from the generation alone, so a killed search forms the same ones.
 """
 
 from __future__ import annotations
@@ -56,7 +55,7 @@ def chosen(result: Result) -> dict[str, Any]:
     if result.error is not None:
         return {"chosen": False, "reason": f"no, since the measurement failed: {result.error}"}
     if "alone" not in result.metrics:
-        return {"chosen": False, "reason": "no, since there is no accelerator; search.vmap=always does it all the same"}
+        return {"chosen": False, "reason": "no, since the first networks differ in the number of their batches"}
     gain = result.metrics["alone"] / result.metrics["together"]
     verdict = f"{'yes' if gain >= GAIN else 'no'}, {gain:.2f} times as fast, and {GAIN:g} times is worth it"
     return {"chosen": gain >= GAIN, "reason": verdict, **result.metrics}

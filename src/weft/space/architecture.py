@@ -73,14 +73,17 @@ class Architecture(BaseModel):
     def kin(self) -> str | None:
         """What networks share that one compiled program trains; None for one that is pruned.
 
-        They differ in numbers of their training alone: the learning rate, and with learned widths their price and
-        beginning.
+        They differ in values of variables alone: the learning rate, the widths and binary points of fixed numbers, and
+        the price and the beginning of learned ones. A binary point that follows the data is another program.
         """
         if self.pruning is not None:
             return None
         numbers = self.numbers
         if isinstance(numbers, HgqNumbers):
             numbers = HgqNumbers(granularity=numbers.granularity, gamma=numbers.gamma)
+        elif isinstance(numbers, FixedNumbers):
+            point = numbers.integer_bits if numbers.integer_bits == "auto" else 1
+            numbers = FixedNumbers(granularity=numbers.granularity, integer_bits=point)
         return self.model_copy(update={"learning_rate": 1.0, "numbers": numbers}).key
 
     @property

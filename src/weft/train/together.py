@@ -1,7 +1,7 @@
 """Several trainings of one network as one program: their states lie side by side, and `jax.vmap` runs over them.
 
-Members may differ in rows, seeds, first weights, learned widths and controls: in everything that is an array. Fixed
-formats are constants of the program. Each is trained as `weft.train.fit.fit` trains it alone, up to the rounding of
+Members may differ in rows, seeds, first weights, widths and controls: in everything that is an array, as also the
+formats of fixed numbers are. Each is trained as `weft.train.fit.fit` trains it alone, up to the rounding of
 sums, and one that diverges or stops early leaves the others alone. What is gained depends on the machine: an
 accelerator that one small network leaves idle is filled by many.
 """
