@@ -10,6 +10,7 @@ import pytest
 from weft.report import write_comparison
 from weft.run.compare_runs import compare_runs
 from weft.search.results import read
+from weft.search.seeds import spread
 
 from . import fake
 from .conftest import Reported
@@ -84,3 +85,35 @@ def test_without_scripts_the_fronts_are_drawn_as_they_are(browser, compared):
     page.goto(compared.path.as_uri())
     assert page.locator("#s-fronts svg[role=img]").count() == 3
     context.close()
+
+
+@pytest.fixture(scope="module")
+def seeds(tmp_path_factory) -> Reported:
+    """The same search from three seeds, of which one is shorter."""
+    place = tmp_path_factory.mktemp("seeds")
+    runs = {
+        seed: fake.make_run(place / f"seed-{seed}", trials=30 - seed, upto="search", settings=[f"search.seed={seed}"])
+        for seed in (0, 1, 12)
+    }
+    found = spread({seed: read(run.path) for seed, run in runs.items()})
+    return Reported(runs[0], write_comparison(list(runs.values()), place / "seeds.html", spread=found))
+
+
+def test_a_page_of_seeds_says_how_far_they_lie_apart(seeds, compared):
+    place = seeds.path.parent
+    found = spread({seed: read(place / f"seed-{seed}") for seed in (0, 1, 12)})
+    said = plain(seeds.html)
+    last = found.volumes[:, -1]
+    assert f"have a hypervolume of {last.mean():.3f} ± {found.std[-1]:.3f} of the common box" in said
+    assert f"from {last.min():.3f} to {last.max():.3f}" in said
+    assert "Hypervolume against evaluated designs" in seeds.html
+    assert 'id="s-spread"' not in compared.html
+
+
+@pytest.mark.parametrize("viewport", [DESKTOP, PHONE], ids=["desktop", "phone"])
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_a_page_of_seeds_fits_and_reads(browser, seeds, viewport, scheme):
+    with opened(browser, seeds, viewport, scheme) as page:
+        assert page.evaluate("document.documentElement.scrollWidth") <= viewport["width"]
+        assert page.evaluate(CONTRAST) == page.evaluate(COLLISIONS) == page.evaluate(SMALL, 9) == []
+        assert page.locator("#s-spread svg").is_visible()

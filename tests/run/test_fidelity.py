@@ -41,6 +41,10 @@ def test_a_search_with_everything_and_two_seeds(tmp_path):
     with open(out / "fronts.csv", newline="") as lines:
         assert {row["seed"] for row in csv.DictReader(lines)} == {"0", "5"}
     again = weft(*command[:-1])  # everything is there
+    page = (out / "seeds.html").read_text()
+    mean, std = summary["hypervolume"]["mean"], summary["hypervolume"]["std"]
+    assert "with seeds 0, 5 have a hypervolume of" in page and f"{mean:.3f} ± {std:.3f} of the common box" in page
+    assert f"report: {out / 'seeds.html'}" in again.stdout
     assert "hypervolume_mean" in again.stdout and json.loads((out / "seeds.json").read_text()) == summary
     picked = weft("select", out / "seed-5", "--json")
     assert "re-evaluated over 2 seeds" in json.loads(picked.stdout)[0]["reason"]

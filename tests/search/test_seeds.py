@@ -68,7 +68,7 @@ def test_searches_without_a_feasible_design_are_told_so_and_equal_designs_have_n
 
 def test_the_tables_hold_every_front(tmp_path):
     found = searches(tmp_path, seeds=(3, 1))
-    summary = write_spread(tmp_path, found)
+    summary = write_spread(tmp_path, found, spread(found))
     assert atomic.read_json(tmp_path / "seeds.json") == summary and summary["seeds"] == [3, 1]
     with open(tmp_path / "fronts.csv", newline="") as lines:
         rows = list(csv.DictReader(lines))

@@ -61,7 +61,7 @@ def search(
 def _search_seeds(experiment: str, out: Path | None, changes: list[str], seeds: str, as_json: bool) -> None:
     from weft.config import load
     from weft.config.load import source_text
-    from weft.run.seeds import PROGRESS, search_seeds
+    from weft.run.seeds import PAGE, PROGRESS, search_seeds
 
     try:
         wanted = [int(seed) for seed in seeds.split(",")]
@@ -79,6 +79,7 @@ def _search_seeds(experiment: str, out: Path | None, changes: list[str], seeds: 
     shown = sorted({-(-len(rows) * step // _STEPS) for step in range(1, _STEPS + 1)})
     _show.trials([rows[n - 1] for n in shown], list(rows[0]))
     typer.echo(f"all numbers of evaluated designs: {place / PROGRESS}; the searches: {place}/seed-*")
+    typer.echo(f"report: {place / PAGE}")
 
 
 _STEPS = 8

@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from weft import atomic
 from weft.objectives import OBJECTIVES
 from weft.report.html import FigureInliner, Figures, page
@@ -22,18 +24,20 @@ if TYPE_CHECKING:
 
     from weft.run import Run
     from weft.search.results import SearchResults
+    from weft.search.seeds import Spread
 
 MARKERS = ("o", "s", "^", "D")
 """Marks of runs, as in the page."""
 
 
-def write_comparison(runs: Sequence[Run], path: Path, style: str | None = None) -> Path:
+def write_comparison(runs: Sequence[Run], path: Path, style: str | None = None, spread: Spread | None = None) -> Path:
     """Write one HTML file that compares two or more runs, and return its path; nothing is measured.
 
     Args:
         runs: The runs.
         path: Of the file.
         style: As in `weft.report.write_report`, of the drawings for readers without JavaScript.
+        spread: How far the runs lie apart, if they are one search from several seeds.
 
     Raises:
         RunError: one of them holds no search.
@@ -50,6 +54,9 @@ def write_comparison(runs: Sequence[Run], path: Path, style: str | None = None) 
     with matplotlib.rc_context(style_of(style)):
         for x, y in pairs(found.objectives):
             figures[f"fronts_{x}_{y}"] = render(_fronts(found, results, x, y))
+        fronts = list(figures)
+        if spread is not None:
+            figures["progress"] = render(_progress(spread))
     html = page("comparison.html.j2").render(
         found=found,
         verdict=_verdict(found),
@@ -59,7 +66,8 @@ def write_comparison(runs: Sequence[Run], path: Path, style: str | None = None) 
         designs=_designs_table(found),
         settings=_settings_table(found),
         figure=FigureInliner({name: svg.decode() for name, (_, svg) in figures.items()}),
-        fronts=list(figures),
+        fronts=fronts,
+        spread=None if spread is None else _spread(spread),
     )
     atomic.write_text(path, html)
     return path
@@ -145,6 +153,33 @@ def _fronts(found: RunsComparison, results: Sequence[SearchResults], x: str, y: 
     scales(ax, x, y, every)
     legend_beside(ax)
     return figure
+
+
+def _progress(spread: Spread) -> Figure:
+    figure, (ax,) = canvas(7.4, 3.8)
+    evaluated = np.arange(1, spread.volumes.shape[1] + 1)
+    for i, (seed, volumes) in enumerate(zip(spread.seeds, spread.volumes, strict=True)):
+        color, dashes = SERIES[i % len(SERIES)], DASHES[i % len(DASHES)]
+        ax.step(evaluated, volumes, where="post", color=color, linestyle=dashes, linewidth=1.2, label=f"seed {seed}")
+    if spread.std is not None:
+        ends = spread.mean - spread.std, spread.mean + spread.std
+        ax.fill_between(evaluated, *ends, step="post", color=MUTED, alpha=0.25, linewidth=0, label="mean ± std")
+    ax.set(xlabel="Evaluated designs", ylabel="Hypervolume, share of the box")
+    legend_beside(ax)
+    return figure
+
+
+def _spread(spread: Spread) -> str:
+    """Say how much the seed decides: the hypervolume after all designs, and how soon each search came near its end."""
+    last, std = spread.volumes[:, -1], spread.std
+    error = "" if std is None else f" ± {std[-1]:.3f}"
+    near = [int(np.argmax(volumes >= 0.95 * volumes[-1])) + 1 for volumes in spread.volumes]
+    return (
+        f"After {spread.volumes.shape[1]} evaluated designs the searches with seeds "
+        f"{', '.join(map(str, spread.seeds))} have a hypervolume of {last.mean():.3f}{error} of the common box, from "
+        f"{last.min():.3f} to {last.max():.3f}. Each came within 5 % of its last after {min(near)} to {max(near)} "
+        "designs. These are the numbers of the searches, before any re-evaluation."
+    )
 
 
 def _runs_table(found: RunsComparison) -> Table:

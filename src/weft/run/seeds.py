@@ -16,9 +16,10 @@ from weft.run.stages import Bars, execute
 if TYPE_CHECKING:
     from weft.config import Experiment
     from weft.search.results import SearchResults
+    from weft.search.seeds import Spread
 
-PROGRESS, FRONTS, SPREAD = "seeds.csv", "fronts.csv", "seeds.json"
-"""Hypervolume by evaluated designs, the front of each search, and both in short."""
+PROGRESS, FRONTS, SPREAD, PAGE = "seeds.csv", "fronts.csv", "seeds.json", "seeds.html"
+"""Hypervolume by evaluated designs, the front of each search, both in short, and all on one page."""
 
 
 def search_seeds(experiment: Experiment, source: str, place: Path, seeds: Sequence[int], bars: Bars) -> dict[str, Any]:
@@ -35,25 +36,27 @@ def search_seeds(experiment: Experiment, source: str, place: Path, seeds: Sequen
         ConfigError: a seed is negative or listed twice, or there is none.
         RunError: a search cannot be run, or no search has a feasible design.
     """
+    from weft.report import write_comparison
     from weft.search.results import read
+    from weft.search.seeds import spread
 
     if not seeds or len(set(seeds)) < len(seeds) or min(seeds) < 0:
         listed = ", ".join(map(str, seeds)) or "none"
         raise ConfigError(f"seeds must be whole numbers >= 0, each once, such as 0,1,2; got {listed}")
-    found: dict[int, SearchResults] = {}
+    runs: list[Run] = []
     for seed in seeds:
         search = experiment.search.model_copy(update={"seed": seed})
         run = Run.create(place / f"seed-{seed}", experiment.model_copy(update={"search": search}), source)
         execute(run, ("data", "search"), bars)
-        found[seed] = read(run.path)
-    return write_spread(place, found)
-
-
-def write_spread(place: Path, searches: Mapping[int, SearchResults]) -> dict[str, Any]:
-    """Write how far searches lie apart into a directory, and return what `seeds.json` says."""
-    from weft.search.seeds import spread
-
+        runs.append(run)
+    searches = {seed: read(run.path) for seed, run in zip(seeds, runs, strict=True)}
     found = spread(searches)
+    write_comparison(runs, place / PAGE, spread=found)
+    return write_spread(place, searches, found)
+
+
+def write_spread(place: Path, searches: Mapping[int, SearchResults], found: Spread) -> dict[str, Any]:
+    """Write how far searches lie apart into tables of a directory, and return what `seeds.json` says."""
     rows = found.rows()
     fronts = [
         {
