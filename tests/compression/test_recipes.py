@@ -13,6 +13,7 @@ from weft.compression.outcome import Candidate, Outcome, choose
 from weft.compression.recipe import Compressed, compress
 from weft.compression.training import staged_rate
 from weft.config import Experiment
+from weft.config.numbers import FixedNumbers, HgqNumbers
 from weft.errors import BudgetError, ConfigError
 
 
@@ -79,6 +80,35 @@ def test_an_interrupted_recipe_resumes_to_the_same_designs_and_each_is_exact_in_
     assert calls == sorted(calls)
     assert len({c.name for c in whole}) == len(whole) == chosen.keep
     for one in whole:
+        expected = one.model.predict(rows, batch_size=len(rows), verbose=0)
+        np.testing.assert_array_equal(AdderGraph.from_model(one.model).predict(rows), expected)
+
+
+LEARNED, NARROW = HgqNumbers(bits0=4), HgqNumbers(bits0=4, io_bits=3)
+
+
+@pytest.mark.parametrize(
+    ("searched", "section", "bits"),
+    [
+        (NARROW, {**HGQ, "epochs": 3}, 3),
+        (LEARNED, {**HGQ, "epochs": 3}, None),
+        (FixedNumbers(io_bits=3), {**HGQ, "epochs": 3}, None),
+        (LEARNED, {**HGQ, "epochs": 3, "io_bits": 5}, 5),
+        (NARROW, {**FIXED, "epochs": 1, "keep": 1}, 3),
+        (FixedNumbers(io_bits=5), {**FIXED, "epochs": 1, "keep": 1}, 5),
+        (LEARNED, {**FIXED, "epochs": 1, "keep": 1}, 16),
+        (FixedNumbers(io_bits=5), {**IMP, "rounds": 1, "keep": 1, "io_bits": 7}, 7),
+    ],
+)
+def test_the_width_of_the_input_is_that_of_the_recipe_or_of_the_search(
+    searched, section, bits, material, weights, rows, tmp_path
+):
+    network = FLOAT.with_numbers(searched)
+    for one in compress(network, material, config(**section), 3, weights, tmp_path):
+        assert one.architecture.numbers.io_bits == bits
+        first = next(layer for layer in one.model.layers if hasattr(layer, "iq"))
+        codes = [len(np.unique(column)) for column in np.array(first.iq(rows)).T]
+        assert max(codes) <= 2 ** (bits or 12) and (bits == 3 or max(codes) > 2**3)
         expected = one.model.predict(rows, batch_size=len(rows), verbose=0)
         np.testing.assert_array_equal(AdderGraph.from_model(one.model).predict(rows), expected)
 

@@ -222,7 +222,10 @@ def compressed(recipe: dict[str, Any]) -> keras.Model:
         ({"prune": None}, r"was made with prune: .* and this recipe has None; make the model anew"),
         ({"precisions": [{"total_bits": 4}]}, r"was made with precisions: \[\{'total_bits': 8\}\], and .*: 4\}\]"),
         ({"layers": {"a": {"weight": {"bits": 3}}}}, r"was made with layers: {}, and this recipe has"),
-        ({"io_bits": 12}, r"was made with io_bits: 16, and this recipe has 12; make the model anew with weft.compress"),
+        (
+            {"io_bits": 12},
+            r"was made with io_bits: None, and this recipe has 12; make the model anew with weft.compress",
+        ),
         ({"recipe": "hgq"}, r"was made with recipe: fixed, and this recipe has hgq"),
     ],
 )

@@ -21,6 +21,7 @@ NUMBERS = {
     "auto": [FixedNumbers(total_bits=4, io_bits=6), FixedNumbers(total_bits=9, io_bits=12)],
     "point": [FixedNumbers(total_bits=6, integer_bits=2), FixedNumbers(total_bits=9, integer_bits=-1, io_bits=5)],
     "learned": [HgqNumbers(bits0=4, beta=1e-6), HgqNumbers(bits0=9, beta=1e-4)],
+    "held": [HgqNumbers(bits0=4, io_bits=5), HgqNumbers(bits0=9, io_bits=12)],
 }
 ACTIVATIONS = ["relu", "tanh", "sigmoid", "leaky_relu", "none"]
 BUILDER = f"{__name__}:odd"

@@ -369,8 +369,14 @@ def test_numbers_and_training_are_chosen_too():
     ):
         assert {getattr(one, name) for one in seen} == values
     assert {one.numbers.io_bits for one in seen} == {6, 8} and {one.numbers.integer_bits for one in seen} == {1, "auto"}
-    fixed = drawn(space({"type": "mlp"}, shape=(21,)), 0).model_dump(mode="json")
-    assert not {"batch_size", "weight_decay", "schedule"} & set(fixed)  # keys of older runs stay
+    plain = drawn(space({"type": "mlp"}, shape=(21,)), 0).model_dump(mode="json")
+    assert not {"batch_size", "weight_decay", "schedule"} & set(plain)  # keys of older runs stay
+    assert "io_bits" not in plain["numbers"]
+    found = space({"type": "mlp"}, shape=(21,), io_bits=[4, 9])
+    assert {drawn(found, seed).numbers.io_bits for seed in range(30)} == {4, 9}
+    found = space({"type": "mlp"}, shape=(21,), bits0=[2, 3], io_bits=[4, 9], when={"io_bits": {"bits0": [3]}})
+    seen = {(one.numbers.bits0, one.numbers.io_bits) for one in (drawn(found, seed) for seed in range(40))}
+    assert seen == {(2, None), (3, 4), (3, 9)}
 
 
 def test_a_baseline_may_have_any_blocks():

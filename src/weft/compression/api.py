@@ -155,10 +155,10 @@ def numbers(config: FixedCompression | HgqCompression) -> Any:
     if isinstance(config, HgqCompression):
         from weft.compression import hgq
 
-        return hgq.numbers_of(config)
+        return hgq.numbers_of(config, config.io_bits)
     from weft.compression.fixed import numbers_of
 
-    return numbers_of(config.precisions[0], config)
+    return numbers_of(config.precisions[0], config, config.io_bits)
 
 
 def fit(

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from weft.compression.fitcompress import fitcompress, weights_within
+from weft.compression.fixed import IO_BITS
 from weft.compression.outcome import Candidate, Outcome
 from weft.compression.training import Material, prepare, rate
 from weft.config import FitCompression
@@ -60,7 +61,9 @@ def run(
     found = fitcompress(model, training.engine.loss, batches, config.search, granularity=config.granularity)
 
     numbers = FixedNumbers(
-        total_bits=config.search.weight_bits[0], granularity=config.granularity, io_bits=config.io_bits
+        total_bits=config.search.weight_bits[0],
+        granularity=config.granularity,
+        io_bits=network.input_bits(config.io_bits) or IO_BITS,
     )
     compressed = replace(network, make=lambda seed: model).build(
         numbers, seed, prune=Magnitude(), layers=_merged(found.layers, config.layers)

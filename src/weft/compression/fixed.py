@@ -25,13 +25,17 @@ if TYPE_CHECKING:
     from weft.compression.network import Network
 
 
-def numbers_of(precision: Precision, config: FixedCompression | ImpCompression) -> FixedNumbers:
-    """Return the number representation of one of a recipe's precisions."""
+IO_BITS = 16
+"""Width of a network's input where nobody chose one."""
+
+
+def numbers_of(precision: Precision, config: FixedCompression | ImpCompression, io_bits: int | None) -> FixedNumbers:
+    """Return the number representation of one of a recipe's precisions, with a width of the input."""
     return FixedNumbers(
         total_bits=precision.total_bits,
         integer_bits=precision.integer_bits,
         granularity=config.granularity,
-        io_bits=config.io_bits,
+        io_bits=io_bits or IO_BITS,
     )
 
 
@@ -78,7 +82,7 @@ def run(
     for i, precision in enumerate(config.precisions):
         if part not in (None, i):
             continue
-        numbers = numbers_of(precision, config)
+        numbers = numbers_of(precision, config, network.input_bits(config.io_bits))
         model = network.build_for(config, numbers, seed)
         training = prepare(model, material, config, config.learning_rate, network.l1)
         stages = EngineStages(training.stages(config), training.engine)

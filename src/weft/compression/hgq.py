@@ -52,7 +52,7 @@ def run(
     Raises:
         BudgetError: A target was given, and no epoch came down to it.
     """
-    numbers = numbers_of(config)
+    numbers = numbers_of(config, network.input_bits(config.io_bits, learned=True))
     model = network.build_for(config, numbers, seed)
     training = prepare(model, material, config, config.learning_rate, network.l1)
     search = before_finetuning(config)
@@ -91,9 +91,15 @@ def run(
     return Outcome(trail, candidates, _at_target(candidates, config.target.ebops))
 
 
-def numbers_of(config: HgqCompression) -> HgqNumbers:
-    """Return the numbers in which a network begins to learn its widths."""
-    return HgqNumbers(beta=config.beta_start, gamma=config.gamma, bits0=config.bits0, granularity=config.granularity)
+def numbers_of(config: HgqCompression, io_bits: int | None) -> HgqNumbers:
+    """Return the numbers in which a network begins to learn its widths; its input may have one that is given."""
+    return HgqNumbers(
+        beta=config.beta_start,
+        gamma=config.gamma,
+        bits0=config.bits0,
+        granularity=config.granularity,
+        io_bits=io_bits,
+    )
 
 
 def phases(stages: EngineStages, training: Training, config: HgqCompression) -> Phases:

@@ -60,7 +60,7 @@ def run(
     candidates: list[Candidate] = []
     done = 0
     for number, precision in enumerate(config.precisions):
-        numbers = numbers_of(precision, config)
+        numbers = numbers_of(precision, config, network.input_bits(config.io_bits))
         per_fold = []
         for fold, rows in enumerate(materials):
             if part not in (None, number * len(materials) + fold):

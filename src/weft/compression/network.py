@@ -99,6 +99,16 @@ class Network:
 
         return switched(made)
 
+    def input_bits(self, given: int | None, *, learned: bool = False) -> int | None:
+        """Return the width of the input: the one that is given, or else what the search chose, if it did.
+
+        Where widths are to be `learned`, what a search in fixed numbers had to choose does not count.
+        """
+        searched = None if self.architecture is None else self.architecture.numbers
+        if given is not None or searched is None or searched.mode == "float" or (learned and searched.mode != "hgq"):
+            return given
+        return searched.io_bits
+
     def in_numbers(self, numbers: Numbers) -> Architecture | None:
         """Return the architecture with other numbers."""
         return None if self.architecture is None else self.architecture.with_numbers(numbers)

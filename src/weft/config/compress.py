@@ -75,6 +75,9 @@ class HgqCompression(StagesConfig):
     granularity: Granularity = Field(
         default="weight", description="What shares a width: a tensor, a channel or a weight."
     )
+    io_bits: Bits | None = Field(
+        default=None, description="Width of the network's inputs, in bits; null: what the search chose, or learned."
+    )
     finetune_epochs: int = Field(
         default=20,
         ge=0,
@@ -137,7 +140,9 @@ class FixedCompression(StagesConfig):
     granularity: Granularity = Field(
         default="tensor", description="What shares one format: a tensor, a channel or a weight."
     )
-    io_bits: Bits = Field(default=16, description="Width of the network's inputs and outputs, in bits.")
+    io_bits: Bits | None = Field(
+        default=None, description="Width of the network's inputs, in bits; null: what the search chose, or 16."
+    )
     epochs: int = Field(
         default=30,
         ge=0,
@@ -161,7 +166,9 @@ class ImpCompression(RecipeConfig):
     granularity: Granularity = Field(
         default="tensor", description="What shares one format: a tensor, a channel or a weight."
     )
-    io_bits: Bits = Field(default=16, description="Width of the network's inputs and outputs, in bits.")
+    io_bits: Bits | None = Field(
+        default=None, description="Width of the network's inputs, in bits; null: what the search chose, or 16."
+    )
     warmup_epochs: int = Field(
         default=5, ge=0, description="Epochs before the first round; its weights are rewound to."
     )
@@ -186,7 +193,9 @@ class FitCompression(StagesConfig):
     granularity: Granularity = Field(
         default="channel", description="What shares one format: a tensor, a channel or a weight."
     )
-    io_bits: Bits = Field(default=16, description="Width of the network's inputs and outputs, in bits.")
+    io_bits: Bits | None = Field(
+        default=None, description="Width of the network's inputs, in bits; null: what the search chose, or 16."
+    )
     pretrain_epochs: int = Field(default=50, ge=0, description="Epochs in float before the search.")
     epochs: int = Field(default=300, ge=1, description="Epochs with widths and masks fixed.")
     learning_rate: float = Field(default=1e-3, gt=0, description="Learning rate at the start of training, > 0.")

@@ -63,6 +63,13 @@ class HgqNumbers(Section):
         description="Which weights, and which values of an input, share one learned width.",
         exclude_if=lambda granularity: granularity == "weight",  # designs older than the field keep their keys
     )
+    io_bits: int | None = Field(
+        default=None,
+        ge=1,
+        le=24,
+        description="Width of the network's input, in bits, the same for all its values; null: learned.",
+        exclude_if=lambda bits: bits is None,
+    )
 
 
 Numbers = Annotated[FloatNumbers | FixedNumbers | HgqNumbers, Field(discriminator="mode")]

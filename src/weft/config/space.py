@@ -61,7 +61,7 @@ class FixedQuantization(Conditional):
     granularity: Choice[Granularity] = Field(
         default=one_of("tensor"), description="What shares one format: a tensor, a channel or a weight."
     )
-    io_bits: Choice[Bits] = Field(default=one_of(16), description="Width of the network's inputs and outputs, in bits.")
+    io_bits: Choice[Bits] = Field(default=one_of(16), description="Width of the network's inputs, in bits.")
 
     @model_validator(mode="after")
     def _integer_bits_fit(self) -> FixedQuantization:
@@ -90,6 +90,9 @@ class HgqQuantization(Conditional):
     bits0: Choice[StartBits] = Field(default=one_of(8), description="Width that each weight starts with, in bits.")
     granularity: Choice[Granularity] = Field(
         default=one_of("weight"), description="What shares one learned width: a tensor, a channel or a weight."
+    )
+    io_bits: Choice[Bits] | None = Field(
+        default=None, description="Width of the network's inputs, in bits; null: each learns its own."
     )
 
 

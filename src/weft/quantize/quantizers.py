@@ -98,6 +98,8 @@ def _quantizer(
 
             return QuantizerConfig("dummy", place)
         numbers = HgqNumbers() if settings.learned else FixedNumbers()
+    if first and settings.bits is None and not settings.learned and isinstance(numbers, HgqNumbers) and numbers.io_bits:
+        numbers, granularity = FixedNumbers(total_bits=numbers.io_bits, io_bits=numbers.io_bits), "tensor"
     learned = isinstance(numbers, HgqNumbers) if settings.learned is None else settings.learned
     if learned and isinstance(numbers, FixedNumbers):
         raise ConfigError(

@@ -80,7 +80,8 @@ class Architecture(BaseModel):
             return None
         numbers = self.numbers
         if isinstance(numbers, HgqNumbers):
-            numbers = HgqNumbers(granularity=numbers.granularity, gamma=numbers.gamma)
+            held = numbers.io_bits and 1
+            numbers = HgqNumbers(granularity=numbers.granularity, gamma=numbers.gamma, io_bits=held)
         elif isinstance(numbers, FixedNumbers):
             point = numbers.integer_bits if numbers.integer_bits == "auto" else 1
             numbers = FixedNumbers(granularity=numbers.granularity, integer_bits=point)
