@@ -1,4 +1,4 @@
-"""What has to happen around the import of Keras: the choice of its backend before, weft's kind of model after.
+"""What has to happen around the import of Keras: the choice of its backend and threads before, weft's model after.
 
 The backend is JAX, unless the user chose another. Keras knows by name only classes that are registered with it; that of
 finalised models is, as soon as weft and Keras both are there, so that a file of one becomes one.
@@ -23,6 +23,9 @@ XLA_FLAG = "--xla_cpu_experimental_ynn_fusion_type="
 the HGQ network 16-64-32-32-5 at batch 1024 takes 1.26 ms instead of 1.45 ms. The order of summands differs, so this is
 set for the whole process: weft's engine and Keras' `fit` stay equal to the last bit."""
 
+_THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "PJRT_NPROC")
+_ONE_THREAD_FLAG = "--xla_cpu_multi_thread_eigen=false"
+
 
 def set_backend() -> None:
     """Set `KERAS_BACKEND` to JAX if it is unset; JAX keeps its programs on disk and quiet about devices it lacks.
@@ -37,6 +40,15 @@ def set_backend() -> None:
     os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(cache_directory() / "jax"))
     os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+
+
+def one_thread() -> dict[str, str]:
+    """Return what the environment of a process that keeps to one core has anew; the user's own XLA flags stay.
+
+    XLA reads no flag behind a word without dashes, such as the often seen `intra_op_parallelism_threads=1`.
+    """
+    flags = f"{_ONE_THREAD_FLAG} {os.environ.get('XLA_FLAGS', '')}".strip()
+    return {**dict.fromkeys(_THREADS, "1"), "XLA_FLAGS": flags}
 
 
 def _knows_ynn() -> bool:

@@ -3,11 +3,14 @@ import dataclasses
 import json
 import os
 import signal
+import subprocess
+import sys
 import time
 from pathlib import Path
 
 import pytest
 
+from weft._backend import one_thread
 from weft.search import Job, Result
 from weft.search.workers import InlineWorkers, LocalWorkers, Lost, automatic_count, available_cores, local
 
@@ -63,6 +66,14 @@ def test_a_process_serves_many_jobs_on_one_core_with_one_thread(tmp_path, monkey
     assert seen[0]["OMP_NUM_THREADS"] == "1" and seen[0]["JAX_PLATFORMS"] == "cpu"
     assert seen[0]["XLA_FLAGS"].startswith("--xla_cpu_multi_thread_eigen=false ")
     assert " --xla_dump_to=/nowhere" in seen[0]["XLA_FLAGS"]
+
+
+def test_xla_reads_the_flags_of_the_user_behind_those_of_one_thread(monkeypatch):
+    monkeypatch.setenv("XLA_FLAGS", "--xla_no_such_flag=1")
+    environment = {**os.environ, **one_thread(), "JAX_PLATFORMS": "cpu"}
+    command = [sys.executable, "-c", "import jax; jax.numpy.ones(2)"]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True)
+    assert done.returncode != 0 and "Unknown flag in XLA_FLAGS: --xla_no_such_flag=1" in done.stderr
 
 
 def test_a_killed_worker_loses_its_job_alone(tmp_path):

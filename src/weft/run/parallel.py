@@ -19,18 +19,12 @@ from pathlib import Path
 from typing import Any, cast
 
 from weft import errors
+from weft._backend import one_thread
 from weft.errors import RunError, WeftError
 from weft.search._interrupt import Interrupts
 from weft.types import Progress, no_progress
 
 Report = Callable[[int, int, str], None]
-
-ONE_THREAD = {
-    "PJRT_NPROC": "1",
-    "XLA_FLAGS": "--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1",
-    "OMP_NUM_THREADS": "1",
-    "OPENBLAS_NUM_THREADS": "1",
-}
 
 
 def run_jobs(
@@ -66,7 +60,7 @@ def run_jobs(
                 name, job = waiting.pop(0)
                 mine, theirs = context.Pipe(duplex=False)
                 arguments = (theirs, function, job, str(log_directory / f"{name}.log"))
-                with Interrupts() as interrupts, _environment(ONE_THREAD):  # one that starts is not left halfway
+                with Interrupts() as interrupts, _environment(one_thread()):  # one that starts is not left halfway
                     process = context.Process(target=_child, args=arguments, name=name, daemon=True)
                     process.start()
                 theirs.close()

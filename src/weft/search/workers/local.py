@@ -22,6 +22,7 @@ from dataclasses import dataclass
 from multiprocessing import connection
 from pathlib import Path
 
+from weft._backend import one_thread
 from weft.errors import RunError
 from weft.search._disk import writing
 from weft.search.job import Job, Result
@@ -31,8 +32,6 @@ logger = logging.getLogger(__name__)
 
 _BOOT = "import json, sys; sys.path[:] = json.loads(sys.argv[1]); from weft.search.workers._child import main; main()"
 _MEMORY_OF_A_WORKER = 3 * 2**29  # 1.5 GiB; one with JAX, a network and its data has been seen to take 1.1
-_ONE_THREAD = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "PJRT_NPROC")
-_XLA_FLAGS = "--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1"
 
 
 def available_cores() -> int:
@@ -157,8 +156,7 @@ class LocalWorkers(Workers):
         log = self._logs / f"worker-{index}.log"
         environment = {
             **os.environ,
-            **dict.fromkeys(_ONE_THREAD, "1"),
-            "XLA_FLAGS": f"{_XLA_FLAGS} {os.environ.get('XLA_FLAGS', '')}".strip(),
+            **one_thread(),
             "JAX_PLATFORMS": os.environ.get(
                 "JAX_PLATFORMS", "cpu"
             ),  # processes would fight for an accelerator's memory
