@@ -169,6 +169,49 @@ def test_it_says_that_a_run_goes_on_was_killed_was_interrupted_failed_and_is_fin
             process.kill()
 
 
+def test_a_report_that_was_rendered_before_the_page_first_asked_is_shown(searched, browser):
+    """The frame had the page that says to wait, and the first answer already told of the report."""
+    application = Dashboard(searched)
+    with make_server("127.0.0.1", 0, application, _Server, _Quiet) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        context = browser.new_context()
+        try:
+            page = context.new_page()
+
+            def render_first(route):
+                application.refresh()
+                route.continue_()
+
+            page.route("**/state", render_first)
+            page.goto(f"http://127.0.0.1:{server.server_port}/")
+            page.frame_locator("#report").locator("#verdict").wait_for()
+        finally:
+            context.close()
+            server.shutdown()
+            thread.join()
+
+
+def test_files_that_vanish_while_a_run_is_looked_at_are_left_out(searched, monkeypatch):
+    import os
+
+    from weft.report import dashboard
+
+    stamp = dashboard.stamp_of(searched.path)
+    gone = searched.path / "summary.json.new"
+
+    def listed(place, _scandir=os.scandir):
+        gone.touch()
+        with _scandir(place) as found:
+            entries = list(found)
+        gone.unlink()
+        return nullcontext(entries)
+
+    monkeypatch.setattr(dashboard.os, "scandir", listed)
+    assert dashboard.stamp_of(searched.path) == stamp
+    assert dashboard.stamp_of(searched.path / "not there yet") == frozenset()
+
+
 def test_what_a_reader_has_set_stays_when_the_report_is_loaded_anew(tmp_path, searched, browser):
     run = Run(shutil.copytree(searched.path, tmp_path / "run"))
     with served(run) as url, visited(browser, url) as page:

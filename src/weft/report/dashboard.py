@@ -13,7 +13,7 @@ import mimetypes
 import os
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from http import HTTPStatus
 from importlib.resources import files
 from pathlib import Path
@@ -110,7 +110,7 @@ class Dashboard:
 
     def _frame(self) -> str:
         script = (files("weft.report") / "templates" / "dashboard.js").read_text("utf-8")
-        return page("dashboard.html.j2", script).render(name=self._name)
+        return page("dashboard.html.j2", script).render(name=self._name, version=self._version)
 
     def _waiting(self) -> str:
         return page("waiting.html.j2").render(name=self._name, error=self._error)
@@ -166,9 +166,9 @@ def stamp_of(directory: Path) -> Stamp:
     return frozenset(
         (entry.path, found.st_mtime_ns, found.st_size)
         for place in places
-        for entry in os.scandir(place)
+        for entry in _entries(place)
         if entry.is_file() and not entry.name.startswith((".", "mlflow.db"))
-        for found in [entry.stat()]
+        for found in _stat(entry)
     )
 
 
@@ -183,9 +183,24 @@ def _said(status: str, events: list[dict[str, Any]]) -> str:
     return f"stage {stage}" if status == "running" and stage else ""
 
 
-def _folders(directory: Path) -> Iterator[Path]:
-    if directory.is_dir():
-        yield from (Path(entry.path) for entry in os.scandir(directory) if entry.is_dir())
+def _folders(directory: Path) -> list[Path]:
+    return [Path(entry.path) for entry in _entries(directory) if entry.is_dir()]
+
+
+def _entries(directory: Path) -> list[os.DirEntry[str]]:
+    """List a directory of a run that goes on, which may not be there yet or any more."""
+    try:
+        with os.scandir(directory) as found:
+            return list(found)
+    except FileNotFoundError:
+        return []
+
+
+def _stat(entry: os.DirEntry[str]) -> list[os.stat_result]:
+    try:
+        return [entry.stat()]
+    except FileNotFoundError:  # it was replaced since it was listed
+        return []
 
 
 def reader(path: Path) -> Any:

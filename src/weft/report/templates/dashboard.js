@@ -4,7 +4,7 @@
 // where it is scrolled to, what is open, the axes of plots, the order of tables, and what has the focus.
 const tabs = [...document.querySelectorAll("[role=tab]")];
 const [report, study, status, said, trials, follow] = ["report", "study", "status", "said", "trials", "follow"].map((id) => document.getElementById(id));
-let version = null;
+let version = Number(report.dataset.version); // what is shown is this or newer
 
 function choose(tab) {
   for (const one of tabs) {
@@ -108,7 +108,6 @@ async function look() {
     known = state.study;
     tell(state);
     if (!study.hidden) openStudy();
-    if (version === null) version = state.version;
     if (state.version !== version && follow.checked) {
       version = state.version;
       reload();
@@ -120,4 +119,4 @@ async function look() {
 }
 
 if (location.hash === "#study") choose(tabs[1]);
-look();
+addEventListener("load", look); // the frame has its first page by then; one that is still empty cannot be loaded again
